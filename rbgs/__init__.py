@@ -1,0 +1,26 @@
+"""Rao-Blackwellised straight-through gradients on the Python array API standard."""
+
+from rbgs.diagnostics import Moments, compare
+from rbgs.draw import Draw
+from rbgs.estimators.base import Estimator
+from rbgs.estimators.gumbel_rao import GumbelRao
+from rbgs.estimators.reinforce import Reinforce, RunningMean
+from rbgs.estimators.relaxation import GumbelSoftmax
+from rbgs.estimators.straight_through import StraightThrough, StraightThroughGumbelSoftmax
+from rbgs.exact import exact_gradient
+
+__all__ = [
+    "Draw",
+    "Estimator",
+    "GumbelRao",
+    "GumbelSoftmax",
+    "Moments",
+    "Reinforce",
+    "RunningMean",
+    "StraightThrough",
+    "StraightThroughGumbelSoftmax",
+    "compare",
+    "exact_gradient",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The estimators: each file is one family."""

@@ -1,0 +1,237 @@
+"""What every estimator does: draw noise, draw an outcome, estimate a gradient."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from array_api_compat import array_namespace
+
+from rbgs._typing import Array, Generator, Oracle
+from rbgs.conditional import race
+from rbgs.draw import Draw, Points
+from rbgs.inputs import Rows, possible, read_logits
+from rbgs.noise import exponential, generator_key, uniform
+from rbgs.oracle import evaluate
+from rbgs.simplex import is_category
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is known once the discrete outcome is: everything a set of points depends on.
+
+    ``winner`` is the boolean one-hot vector ``(..., n)``; ``exponentials`` are standard ones
+    independent of it, and ``key`` seeds further ones (both None if they are not needed).
+    """
+
+    rows: Rows
+    winner: Array
+    exponentials: Array | None
+    key: Array | None
+
+
+class Estimator(ABC):
+    """A gradient estimator for one categorical variable per row of logits.
+
+    A subclass is a frozen dataclass of hyperparameters. It is hashable, and so a static argument
+    under ``jax.jit``, unless one of them is an array.
+    """
+
+    @abstractmethod
+    def _points(self, outcome: Outcome) -> Points | None:
+        """Return the weighted simplex points of the derivative; None if there is no derivative."""
+
+    def _value(self, outcome: Outcome, points: Points | None) -> Array:
+        """Return the forward value, category axis last: the one-hot vector of the winner."""
+        xp = array_namespace(outcome.winner)
+        return xp.astype(outcome.winner, outcome.rows.log_probs.dtype)
+
+    @property
+    def _random_given_outcome(self) -> bool:
+        """Whether the derivative needs noise of its own when the outcome is given."""
+        return False
+
+    @property
+    def _generator_words(self) -> int:
+        """How many uniforms behind those of the categories seed a counter-based generator."""
+        return 0
+
+    @property
+    def _draws(self) -> int:
+        """How many outcomes one sample has; above 1 they lie along a new leading axis."""
+        return 1
+
+    @property
+    def _function_of_outcome(self) -> bool:
+        """Whether the gradient estimate is a function of logits and outcome, so enumerable."""
+        return not self._random_given_outcome
+
+    def noise(self, logits: Array, rng: Generator, *, axis: int = -1) -> Array:
+        """Draw the noise that makes :meth:`sample` a pure function.
+
+        Parameters
+        ----------
+        logits : floating array
+            Logits with ``n`` categories along ``axis``; only shape, dtype and device matter.
+        rng : generator, key or int seed
+            See :meth:`sample`.
+        axis : int
+            The category axis.
+
+        Returns
+        -------
+        array
+            iid uniforms on [0, 1), shaped like the logits. Two estimators differ: Monte Carlo
+            :class:`~rbgs.GumbelRao` with more than one sample has ``n + 2`` along ``axis``, the
+            last two seeding its generator, and :class:`~rbgs.Reinforce` with several samples has
+            them along a leading axis.
+
+        Examples
+        --------
+        >>> import numpy as np, rbgs
+        >>> estimator = rbgs.StraightThroughGumbelSoftmax(temperature=0.5)
+        >>> logits = np.zeros((2, 3))
+        >>> noise = estimator.noise(logits, rng=0)
+        >>> first = estimator.sample(logits, noise=noise)
+        >>> second = estimator.sample(logits, noise=noise)
+        >>> bool(np.all(first.value == second.value))
+        True
+        """
+        rows = self._rows(logits, None, axis)
+        xp = array_namespace(rows.log_probs)
+        return xp.moveaxis(uniform(rng, self._noise_shape(rows), rows.log_probs), -1, rows.axis)
+
+    def sample(
+        self,
+        logits: Array,
+        *,
+        rng: Generator = None,
+        noise: Array | None = None,
+        index: Array | int | None = None,
+        mask: Array | None = None,
+        axis: int = -1,
+    ) -> Draw:
+        """Draw an outcome for each row of logits, with the derivative this estimator gives it.
+
+        Parameters
+        ----------
+        logits : floating array ``(..., n)``
+            Unnormalised log-probabilities, of any library that follows the Python array API
+            standard. -inf forbids a category. Half precision is computed in float32.
+        rng : generator, key or int seed, optional
+            A ``numpy.random.Generator``, a ``torch.Generator``, a JAX key or a
+            ``cupy.random.Generator`` for logits of that library; a NumPy generator or an int seed
+            serves every library (SPEC 7). Required unless ``noise`` is given or none is needed.
+        noise : array, optional
+            Uniforms from :meth:`noise`. The same noise gives the same result in every library.
+        index : integer array ``(...,)`` or int, optional
+            Condition on this outcome instead of drawing one.
+        mask : bool array, optional
+            True where a category is allowed; broadcasts against the logits. False equals a logit
+            of -inf.
+        axis : int
+            The category axis.
+
+        Returns
+        -------
+        Draw
+            The value, the index and the derivative.
+
+        Raises
+        ------
+        TypeError
+            An argument is not an array of a known library, or has a dtype of the wrong kind.
+        ValueError
+            Shapes, libraries or devices do not match; there are no categories; there is neither
+            ``rng`` nor ``noise``.
+
+        Notes
+        -----
+        A row with NaN or +inf, without an allowed category, with an ``index`` that is out of range
+        or has probability zero, or with noise outside [0, 1] gets the value NaN, the derivative
+        NaN and the index -1. Other rows are not touched.
+        """
+        rows = self._rows(logits, mask, axis)
+        xp = array_namespace(rows.log_probs)
+        exponentials = key = None
+        if index is None or self._random_given_outcome:
+            uniforms = self._uniforms(rows, rng, noise)
+            fine = xp.all((uniforms >= 0) & (uniforms <= 1), axis=-1, keepdims=True)
+            uniforms = xp.where(fine, uniforms, 0.5)
+            rows = rows.only(fine)
+            exponentials = exponential(uniforms[..., : rows.n])
+            key = generator_key(uniforms[..., rows.n :]) if self._generator_words else None
+        if index is None:
+            drawn, exponentials = race(rows.log_probs, exponentials)
+        else:
+            drawn = rows.index(index)
+            rows = rows.only(possible(rows, drawn))
+        drawn = xp.where(rows.valid[..., 0], drawn, -1)
+        outcome = Outcome(rows, is_category(drawn, rows.n), exponentials, key)
+        points = self._points(outcome)
+        value = xp.where(rows.valid, self._value(outcome, points), xp.nan)
+        return Draw(rows.restore(value), drawn, points, rows)
+
+    def gradient(
+        self,
+        oracle: Oracle,
+        logits: Array,
+        *,
+        rng: Generator = None,
+        noise: Array | None = None,
+        index: Array | int | None = None,
+        mask: Array | None = None,
+        axis: int = -1,
+    ) -> Array:
+        r"""Estimate the gradient of :math:`E[f(D)]` for the logits.
+
+        .. math:: A\,\frac{\partial f}{\partial D} + \frac{\partial f}{\partial \theta}
+
+        with the operator :math:`A` of the draw; the second term (eq. 2 of the paper) is there if
+        the oracle gives it.
+
+        Parameters
+        ----------
+        oracle : callable
+            ``oracle(value)`` returns the loss ``(...,)`` and its gradient for the value
+            ``(..., n)``, and optionally as a third item its direct gradient for the logits.
+        logits, rng, noise, index, mask, axis
+            As in :meth:`sample`.
+
+        Returns
+        -------
+        array ``(..., n)``
+            The estimate, in the library, dtype and device of the logits.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in :meth:`sample`, or what the oracle returns does not fit the value.
+
+        Examples
+        --------
+        >>> import numpy as np, rbgs
+        >>> target = np.asarray([0.1, 0.2, 0.7])
+        >>> def oracle(value):
+        ...     return ((value - target) ** 2).sum(axis=-1), 2 * (value - target)
+        >>> estimator = rbgs.GumbelRao(temperature=0.5, samples=100)
+        >>> estimator.gradient(oracle, np.zeros(3), rng=0).shape
+        (3,)
+        """
+        draw = self.sample(logits, rng=rng, noise=noise, index=index, mask=mask, axis=axis)
+        _, cotangent, direct = evaluate(oracle, draw.value, axis=draw._rows.axis)
+        estimate = draw.vjp(cotangent)
+        return estimate if direct is None else estimate + direct
+
+    def _rows(self, logits: Array, mask: Array | None, axis: int) -> Rows:
+        rows = read_logits(logits, mask, axis)
+        return rows if self._draws == 1 else rows.repeat(self._draws)
+
+    def _noise_shape(self, rows: Rows) -> tuple[int, ...]:
+        return (*rows.batch, rows.n + self._generator_words)
+
+    def _uniforms(self, rows: Rows, rng: Generator, noise: Array | None) -> Array:
+        shape = self._noise_shape(rows)
+        if noise is None:
+            return uniform(rng, shape, rows.log_probs)
+        if rng is not None:
+            raise ValueError("both rng and noise are given: pass one of them")
+        return rows.adopt("noise", noise, shape)

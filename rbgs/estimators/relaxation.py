@@ -1,0 +1,68 @@
+"""The relaxation: Gumbel-softmax, also called Concrete."""
+
+from dataclasses import dataclass
+
+from rbgs._typing import Array, Temperature
+from rbgs.conditional import ConditionalSamples
+from rbgs.draw import FixedPoints, Points
+from rbgs.estimators.base import Estimator, Outcome
+from rbgs.inputs import check_temperature
+
+
+def drawn_point(temperature: Temperature, outcome: Outcome) -> FixedPoints:
+    r"""Return the point :math:`\operatorname{softmax}((\theta + G) / \tau)` of the Gumbels drawn."""
+    temperature = outcome.rows.temperature(temperature)
+    samples = ConditionalSamples.make(
+        temperature, 1, outcome.rows.log_probs, outcome.winner, outcome.exponentials
+    )
+    ((_, point),) = samples.blocks()
+    return FixedPoints(temperature, (point[..., 0, :],))
+
+
+@dataclass(frozen=True)
+class GumbelSoftmax(Estimator):
+    r"""The relaxed sample :math:`s = \operatorname{softmax}((\theta + G) / \tau)` and its Jacobian.
+
+    The value is :math:`s` itself, a point on the simplex; the derivative is :math:`J_\tau(s)`
+    (eq. 4). The gradient is biased for the discrete loss, exact for the relaxed one.
+
+    Parameters
+    ----------
+    temperature : float or array
+        :math:`\tau > 0`; an array broadcasts against the batch.
+
+    Raises
+    ------
+    ValueError
+        The temperature is not positive and finite.
+    TypeError
+        The temperature is not a float or a floating array.
+
+    References
+    ----------
+    Jang, Gu, Poole (2017). Categorical reparameterization with Gumbel-softmax. ICLR.
+    Maddison, Mnih, Teh (2017). The Concrete distribution. ICLR.
+
+    Examples
+    --------
+    >>> import numpy as np, rbgs
+    >>> draw = rbgs.GumbelSoftmax(temperature=1.0).sample(np.zeros(3), rng=0)
+    >>> bool(np.isclose(draw.value.sum(), 1))
+    True
+    """
+
+    temperature: Temperature
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "temperature", check_temperature(self.temperature))
+
+    @property
+    def _random_given_outcome(self) -> bool:
+        return True
+
+    def _points(self, outcome: Outcome) -> FixedPoints:
+        return drawn_point(self.temperature, outcome)
+
+    def _value(self, outcome: Outcome, points: Points | None) -> Array:
+        assert isinstance(points, FixedPoints)
+        return points.points[0]

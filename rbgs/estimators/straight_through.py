@@ -1,0 +1,101 @@
+"""Straight-through estimators: a discrete value forward, the Jacobian of a relaxation backward."""
+
+from dataclasses import dataclass
+
+from rbgs._typing import Temperature
+from rbgs.draw import FixedPoints
+from rbgs.estimators.base import Estimator, Outcome
+from rbgs.estimators.relaxation import drawn_point
+from rbgs.inputs import check_temperature
+from rbgs.simplex import softmax
+
+
+@dataclass(frozen=True)
+class StraightThrough(Estimator):
+    r"""Straight-through: a discrete sample, with the Jacobian of the softmax of the logits.
+
+    The value is :math:`D \sim \operatorname{Cat}(p)`, the derivative
+    :math:`J_\tau(\operatorname{softmax}(\theta / \tau))` (eq. 5). The derivative does not depend
+    on the outcome.
+
+    Parameters
+    ----------
+    temperature : float or array
+        :math:`\tau > 0`; an array broadcasts against the batch. The classic choice is 1.
+
+    Raises
+    ------
+    ValueError
+        The temperature is not positive and finite.
+    TypeError
+        The temperature is not a float or a floating array.
+
+    References
+    ----------
+    Bengio, Léonard, Courville (2013). Estimating or propagating gradients through stochastic
+    neurons for conditional computation. arXiv 1308.3432.
+    Chung, Ahn, Bengio (2017). Hierarchical multiscale recurrent neural networks. ICLR.
+
+    Examples
+    --------
+    >>> import numpy as np, rbgs
+    >>> draw = rbgs.StraightThrough().sample(np.asarray([0.0, 0.0]), rng=0)
+    >>> draw.jacobian()
+    array([[ 0.25, -0.25],
+           [-0.25,  0.25]])
+    """
+
+    temperature: Temperature = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "temperature", check_temperature(self.temperature))
+
+    def _points(self, outcome: Outcome) -> FixedPoints:
+        temperature = outcome.rows.temperature(self.temperature)
+        return FixedPoints(temperature, (softmax(outcome.rows.log_probs, temperature),))
+
+
+@dataclass(frozen=True)
+class StraightThroughGumbelSoftmax(Estimator):
+    r"""Straight-through Gumbel-softmax: the winner forward, the relaxed sample's Jacobian backward.
+
+    The value is the one-hot :math:`D` of :math:`\arg\max_j (\theta_j + G_j)`, the derivative
+    :math:`J_\tau(s)` at :math:`s = \operatorname{softmax}((\theta + G) / \tau)` with the same
+    Gumbels (eq. 6). It is what ``torch.nn.functional.gumbel_softmax(hard=True)`` computes;
+    :class:`~rbgs.GumbelRao` has the same mean and less variance.
+
+    Parameters
+    ----------
+    temperature : float or array
+        :math:`\tau > 0`; an array broadcasts against the batch.
+
+    Raises
+    ------
+    ValueError
+        The temperature is not positive and finite.
+    TypeError
+        The temperature is not a float or a floating array.
+
+    References
+    ----------
+    Jang, Gu, Poole (2017). Categorical reparameterization with Gumbel-softmax. ICLR.
+
+    Examples
+    --------
+    >>> import numpy as np, rbgs
+    >>> draw = rbgs.StraightThroughGumbelSoftmax(temperature=0.5).sample(np.zeros((4, 3)), rng=0)
+    >>> bool(np.all(draw.value.argmax(axis=-1) == draw.index))
+    True
+    """
+
+    temperature: Temperature
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "temperature", check_temperature(self.temperature))
+
+    @property
+    def _random_given_outcome(self) -> bool:
+        return True
+
+    def _points(self, outcome: Outcome) -> FixedPoints:
+        return drawn_point(self.temperature, outcome)

@@ -1,0 +1,63 @@
+"""Estimators, logits and losses that several tests share."""
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import rbgs
+
+PATHWISE = [
+    rbgs.GumbelSoftmax(0.7),
+    rbgs.StraightThrough(1.3),
+    rbgs.StraightThroughGumbelSoftmax(0.4),
+    rbgs.GumbelRao(0.5, samples=7),
+    rbgs.GumbelRao(0.5, sampling="exact"),
+    rbgs.GumbelRao(0),
+]
+ESTIMATORS = [*PATHWISE, rbgs.Reinforce()]
+
+
+def name(estimator):
+    """Return a short test id."""
+    label = type(estimator).__name__
+    if isinstance(estimator, rbgs.GumbelRao):
+        label += "-0" if estimator.temperature == 0 else f"-{estimator.sampling}"
+    return label
+
+
+def quadratic(xp, target, weights):
+    """Return the oracle of f(x) = sum of weights (x - target)^2 in a library."""
+    target, weights = xp.asarray(target), xp.asarray(weights)
+
+    def oracle(value):
+        error = value - target
+        return xp.sum(weights * error**2, axis=-1), 2 * weights * error
+
+    return oracle
+
+
+finite = st.floats(-20, 20, allow_subnormal=False)
+temperatures = st.floats(0.05, 5)
+
+
+# Few, because JAX compiles every operation anew for each shape.
+SHAPES = [(1,), (3,), (4,), (2, 3), (2, 4), (2, 1, 3)]
+
+
+@st.composite
+def logits_arrays(draw, forbidden=True):
+    """Float64 logits (..., n), some categories forbidden, at least one allowed in each row."""
+    shape = draw(st.sampled_from(SHAPES))
+    logits = draw(hnp.arrays(np.float64, shape, elements=finite))
+    if forbidden and shape[-1] > 1:
+        gone = draw(hnp.arrays(np.bool_, shape))
+        gone[..., draw(st.integers(0, shape[-1] - 1))] = False
+        logits = np.where(gone, -np.inf, logits)
+    return logits
+
+
+def standard_error_test(samples, expected, errors=5.0):
+    """Assert that the mean over axis 0 is within so many standard errors of what is expected."""
+    error = samples.std(axis=0, ddof=1) / np.sqrt(samples.shape[0])
+    z = np.abs(samples.mean(axis=0) - expected) / (error + 1e-300)
+    assert np.max(z) < errors, f"{np.max(z):.1f} standard errors"

@@ -1,0 +1,41 @@
+import pytest
+from backends import Backend
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "rbgs",
+    deadline=None,
+    derandomize=True,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("rbgs")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--backend",
+        action="append",
+        choices=[backend.value for backend in Backend],
+        help="run over this array library; may be repeated (default: all)",
+    )
+    parser.addoption("--slow", action="store_true", help="also run tests marked slow")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+def pytest_generate_tests(metafunc):
+    if "backend" in metafunc.fixturenames:
+        names = metafunc.config.getoption("--backend")
+        chosen = [b for b in Backend if names is None or b.value in names]
+        metafunc.parametrize("backend", chosen, ids=[b.value for b in chosen])
+
+
+@pytest.fixture
+def xp(backend):
+    return backend.load()
