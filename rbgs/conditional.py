@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from array_api_compat import array_namespace, device
 
 from rbgs._typing import Array, Temperature
+from rbgs.noise import exponential
 from rbgs.simplex import column, is_category
 from rbgs.threefry import uniforms
-from rbgs.noise import exponential
 
 
 def race(log_probs: Array, exponentials: Array) -> tuple[Array, Array]:
@@ -62,7 +62,9 @@ def race_rates(log_probs: Array, winner: Array) -> tuple[Array, Array]:
 def gumbel_gaps(rates: Array, rest: Array, winner: Array, exponentials: Array) -> Array:
     r"""Return how far each category trails the winner :math:`i`, given that it won.
 
-    .. math:: (\theta_i + G_i) - (\theta_j + G_j) = \log\left(1 + \frac{E_j}{p_j E_i}\right), j \ne i
+    .. math::
+
+        (\theta_i + G_i) - (\theta_j + G_j) = \log\Big(1 + \frac{E_j}{p_j E_i}\Big), \quad j \ne i,
 
     which is the difference of the two lines of eq. 9 and lies in :math:`[0, \infty]`: nothing
     overflows at any temperature, and a category of probability zero trails by infinity.
@@ -162,6 +164,9 @@ class ConditionalSamples:
 
     def _points(self, exponentials: Array) -> Array:
         gaps = gumbel_gaps(
-            self.rates[..., None, :], self.rest[..., None, :], self.winner[..., None, :], exponentials
+            self.rates[..., None, :],
+            self.rest[..., None, :],
+            self.winner[..., None, :],
+            exponentials,
         )
         return points_of_gaps(gaps, column(self.temperature))

@@ -139,7 +139,8 @@ def compare(
                 shape = (min(chunk, count - start), *logits.shape)
                 many = xp.broadcast_to(logits, shape)
                 error = (
-                    estimator.gradient(oracle, many, rng=next(sources), mask=mask, axis=axis) - exact
+                    estimator.gradient(oracle, many, rng=next(sources), mask=mask, axis=axis)
+                    - exact
                 )
                 yield xp.astype(xp.moveaxis(error, axis, -1), _widest(xp, exact), copy=False)
 
@@ -150,7 +151,7 @@ def compare(
 
 def _widest(xp: Namespace, x: Array) -> object:
     known = xp.__array_namespace_info__().dtypes(device=device(x), kind="real floating")
-    return known["float64"] if "float64" in known else xp.float32
+    return known.get("float64", xp.float32)
 
 
 def _accumulate(chunks: Iterator[Array]) -> tuple[Array, Array]:
@@ -169,7 +170,12 @@ def _accumulate(chunks: Iterator[Array]) -> tuple[Array, Array]:
 
 
 def _enumerate(
-    estimator: Estimator, oracle: Oracle, logits: Array, exact: Array, rows: Rows, mask: Array | None
+    estimator: Estimator,
+    oracle: Oracle,
+    logits: Array,
+    exact: Array,
+    rows: Rows,
+    mask: Array | None,
 ) -> Moments:
     """Return the moments of an estimator that depends on the outcome alone: no draws, no error."""
     xp = array_namespace(exact)
@@ -181,7 +187,13 @@ def _enumerate(
     probs = xp.moveaxis(wide(xp.exp(rows.log_probs)), -1, 0)[..., None]  # (outcome, ..., 1)
     errors = xp.stack(
         [
-            wide(xp.moveaxis(estimator.gradient(oracle, logits, index=i, mask=mask, axis=rows.axis), rows.axis, -1))
+            wide(
+                xp.moveaxis(
+                    estimator.gradient(oracle, logits, index=i, mask=mask, axis=rows.axis),
+                    rows.axis,
+                    -1,
+                )
+            )
             for i in range(rows.n)
         ]
     ) - wide(xp.moveaxis(exact, rows.axis, -1))
@@ -193,9 +205,7 @@ def _enumerate(
     return Moments(estimator, 0, bias2, none, variance, none, bias2 + variance, none)
 
 
-def _moments(
-    estimator: Estimator, sizes: list[int], parts: list[tuple[Array, Array]]
-) -> Moments:
+def _moments(estimator: Estimator, sizes: list[int], parts: list[tuple[Array, Array]]) -> Moments:
     xp = array_namespace(parts[0][0])
     means = xp.stack([mean for mean, _ in parts])  # (group, ..., n)
     spreads = xp.stack([spread for _, spread in parts])  # (group, ...)

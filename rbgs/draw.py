@@ -64,11 +64,11 @@ class Draw:
     >>> import numpy as np, rbgs
     >>> logits = np.asarray([[0.5, 1.0, -0.5], [0.0, 0.0, 2.0]])
     >>> draw = rbgs.GumbelRao(temperature=0.5, samples=16).sample(logits, rng=0)
-    >>> draw.value
-    array([[0., 1., 0.],
-           [0., 0., 1.]])
     >>> draw.index
-    array([1, 2])
+    array([0, 2])
+    >>> draw.value
+    array([[1., 0., 0.],
+           [0., 0., 1.]])
     >>> cotangent = np.asarray([[1.0, 2.0, 3.0], [1.0, 0.0, -1.0]])
     >>> bool(np.allclose(draw.vjp(cotangent).sum(axis=-1), 0))
     True
@@ -138,7 +138,8 @@ class Draw:
         """
         points = self._pathwise()
         xp = array_namespace(self.value)
-        gram, mean = 0.0, 0.0
+        gram: Array = 0.0
+        mean: Array = 0.0
         for weight, point in points.blocks():
             weighted = point * column(weight)
             gram = gram + xp.matmul(xp.matrix_transpose(weighted), point)

@@ -18,7 +18,8 @@ def exact_gradient(
     r"""Return the gradient of :math:`E[f(D)]` for the logits, by evaluating every outcome.
 
     .. math:: \frac{\partial}{\partial \theta_j} \sum_i p_i f(e_i)
-        = p_j \Big(f(e_j) - \sum_i p_i f(e_i)\Big) + \sum_i p_i \frac{\partial f(e_i)}{\partial \theta_j}
+        = p_j \Big(f(e_j) - \sum_i p_i f(e_i)\Big)
+        + \sum_i p_i \frac{\partial f(e_i)}{\partial \theta_j}
 
     Parameters
     ----------

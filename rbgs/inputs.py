@@ -88,7 +88,9 @@ def check_temperature(temperature: Temperature, *, zero: bool = False) -> Temper
     if is_array_api_obj(temperature):
         xp = array_namespace(temperature)
         if not _has_kind(temperature, xp, "real floating"):
-            raise TypeError(f"temperature has dtype {temperature.dtype}; a real floating one is wanted")
+            raise TypeError(
+                f"temperature has dtype {temperature.dtype}; a real floating one is wanted"
+            )
         fine = (temperature >= _SMALLEST) & (temperature <= _LARGEST)
         try:
             rejected = not bool(xp.all(fine))
@@ -99,7 +101,8 @@ def check_temperature(temperature: Temperature, *, zero: bool = False) -> Temper
         return temperature
     if isinstance(temperature, bool) or not isinstance(temperature, (int, float)):
         raise TypeError(
-            f"temperature must be a float or a real floating array, got {type(temperature).__name__}"
+            "temperature must be a float or a real floating array, "
+            f"got {type(temperature).__name__}"
         )
     if not (_SMALLEST <= temperature <= _LARGEST or (zero and temperature == 0)):
         raise ValueError(f"{wanted}, got {temperature}")
@@ -213,7 +216,9 @@ def read_logits(logits: Array, mask: Array | None = None, axis: int = -1) -> Row
             "convert them, for example to float32"
         )
     if logits.ndim == 0:
-        raise ValueError("logits are 0-dimensional; an axis of categories is wanted: shape (..., n)")
+        raise ValueError(
+            "logits are 0-dimensional; an axis of categories is wanted: shape (..., n)"
+        )
     if isinstance(axis, bool) or not isinstance(axis, int):
         raise TypeError(f"axis must be an int, got {type(axis).__name__}")
     if not -logits.ndim <= axis < logits.ndim:
@@ -244,5 +249,3 @@ def possible(rows: Rows, index: Array) -> Array:
     xp = array_namespace(index)
     chosen = is_category(index, rows.n) & (rows.log_probs > -math.inf)
     return xp.any(chosen, axis=-1, keepdims=True)
-
-

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from operator import attrgetter
 
 import numpy as np
 from array_api_compat import (
@@ -20,20 +20,23 @@ _HOW_TO_PASS = (
     "pass rng=numpy.random.default_rng(seed), a torch.Generator, a jax.random.key, "
     "a cupy.random.Generator or an int seed"
 )
-_NUMPY_SEEDS = (int, np.integer, np.random.Generator, np.random.BitGenerator, np.random.SeedSequence)
+_NUMPY_SEEDS = (
+    int,
+    np.integer,
+    np.random.Generator,
+    np.random.BitGenerator,
+    np.random.SeedSequence,
+)
+_NATIVE = {"torch": "Generator", "jax": "Array", "cupy": "random.Generator"}
 
 
 def _native_library(rng: Generator) -> str | None:
     """Name the library whose generator or key ``rng`` is; None for what NumPy takes."""
     if isinstance(rng, _NUMPY_SEEDS):
         return None
-    for name, kind in (
-        ("torch", lambda module: module.Generator),
-        ("jax", lambda module: module.Array),
-        ("cupy", lambda module: module.random.Generator),
-    ):
-        module: Any = sys.modules.get(name)
-        if module is not None and isinstance(rng, kind(module)):
+    for name, kind in _NATIVE.items():
+        module = sys.modules.get(name)
+        if module is not None and isinstance(rng, attrgetter(kind)(module)):
             return name
     raise TypeError(f"rng is a {type(rng).__name__}, which is no known generator: {_HOW_TO_PASS}")
 
@@ -65,14 +68,16 @@ def uniform(rng: Generator, shape: tuple[int, ...], like: Array) -> Array:
         ``rng`` is not a generator.
     """
     if rng is None:
-        raise ValueError(f"randomness is explicit here: {_HOW_TO_PASS}, or noise=estimator.noise(...)")
+        raise ValueError(
+            f"randomness is explicit here: {_HOW_TO_PASS}, or noise=estimator.noise(...)"
+        )
     xp = array_namespace(like)
     native = _native_library(rng)
     if native is None:
         if is_traced(like) and not isinstance(rng, (int, np.integer)):
             raise ValueError(
-                "rng is a NumPy generator inside a JAX transformation, where it would be drawn from "
-                "once, at tracing: pass a JAX key, or draw the noise outside and pass noise="
+                "rng is a NumPy generator inside a JAX transformation, where it would be drawn "
+                "from once, at tracing: pass a JAX key, or draw the noise outside and pass noise="
             )
         single = like.dtype == xp.float32
         drawn = np.random.default_rng(rng).random(shape, np.float32 if single else np.float64)
@@ -106,7 +111,7 @@ def split(rng: Generator, count: int) -> Sequence[Generator]:
 
 
 def exponential(uniforms: Array) -> Array:
-    """Return standard exponentials ``-log(1 - u)``, kept off 0 and infinity at the ends of [0, 1]."""
+    """Return standard exponentials ``-log(1 - u)``, kept off 0 and infinity."""
     xp = array_namespace(uniforms)
     eps = xp.finfo(uniforms.dtype).eps
     low, high = eps / 4, 1 - eps / 2

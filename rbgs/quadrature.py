@@ -1,7 +1,7 @@
 r"""The Gumbel-Rao operator itself: eq. 7 of Paulus, Maddison & Krause (2021), without sampling.
 
-Given the winner and its exponential :math:`E_i = u`, the :math:`r_j = (1 + E_j / (p_j u))^{-1/\tau}`
-are independent, with distribution function
+Given the winner and its exponential :math:`E_i = u`, the
+:math:`r_j = (1 + E_j / (p_j u))^{-1/\tau}` are independent, with distribution function
 :math:`F_j(r) = \exp(-p_j u (r^{-\tau} - 1))`. With :math:`S = \sum_j r_j`, :math:`r_i = 1` and
 :math:`1 / S^2 = \int t e^{-t S} dt`,
 
@@ -95,11 +95,11 @@ class ConditionalExpectation:
         size = max(1, _BLOCK // max(1, math.prod(batch) * n * _NODES_R))
         for start in range(0, _NODES_U, size):
             stop = min(start + size, _NODES_U)
-            some_u = u[start:stop]
+            count, some_u = stop - start, u[start:stop]
             rates = probs[..., None, :, None] * some_u[:, None, None]
             survival = -xp.expm1(-rates * odds[..., None, None, :])  # 1 - F: (..., u, n, r)
-            survival = xp.reshape(survival, (*batch, -1, _NODES_R))
-            shape = (*batch, some_u.shape[0], n, _NODES_T)
+            survival = xp.reshape(survival, (*batch, count * n, _NODES_R))
+            shape = (*batch, count, n, _NODES_T)
             phi = 1 - xp.reshape(xp.matmul(survival, kernel_phi), shape)
             phi = xp.where(phi < least, least, phi)
             rho = xp.reshape(xp.matmul(survival, kernel_psi), shape) / phi
@@ -110,6 +110,6 @@ class ConditionalExpectation:
             weight = weights[start:stop, :] * xp.exp(xp.sum(log_phi, axis=-2))
             points = xp.matrix_transpose(rho / total)  # (..., u, t, n)
             yield (
-                xp.reshape(weight * total[..., 0, :] ** 2, (*batch, -1)),
-                xp.reshape(points, (*batch, -1, n)),
+                xp.reshape(weight * total[..., 0, :] ** 2, (*batch, count * _NODES_T)),
+                xp.reshape(points, (*batch, count * _NODES_T, n)),
             )

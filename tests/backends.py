@@ -5,6 +5,7 @@ from enum import Enum
 
 import numpy as np
 import pytest
+from array_api_compat import array_namespace
 
 
 class Backend(Enum):
@@ -22,7 +23,7 @@ class Backend(Enum):
             pytest.skip(f"{self.value} is not installed")
         if self is Backend.JAX:
             module.config.update("jax_enable_x64", True)
-            return module.numpy
+            module = module.numpy
         if self is Backend.STRICT:
             module.set_array_api_strict_flags(
                 boolean_indexing=False, data_dependent_shapes=False, enabled_extensions=()
@@ -32,7 +33,7 @@ class Backend(Enum):
                 module.cuda.runtime.getDeviceCount()
             except module.cuda.runtime.CUDARuntimeError as error:
                 pytest.skip(f"no CUDA device: {error}")
-        return module
+        return array_namespace(module.zeros(1))
 
     def native_generator(self, seed):
         """Return a generator or key of the library itself."""

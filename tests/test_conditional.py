@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbgs.conditional import gumbel_gaps, race, race_rates
+from rbgs.noise import exponential
 from rbgs.simplex import is_category, log_softmax
 
 LOGITS = np.asarray([0.5, -1.0, 1.2, 0.0])
@@ -41,6 +42,14 @@ def test_the_race_gives_back_its_own_gumbels(xp, logits, seed):
     np.testing.assert_allclose(
         to_numpy(gaps_given(log_probs, index, remaining)), expected, rtol=1e-9, atol=1e-9
     )
+
+
+def test_exponentials_are_standard():
+    stats = pytest.importorskip("scipy.stats")
+    drawn = exponential(np.random.default_rng(0).random(200_000))
+    assert stats.kstest(drawn, "expon").pvalue > 1e-3
+    ends = exponential(np.asarray([0.0, 1.0], np.float32))
+    assert np.all((ends > 0) & (ends < 20))
 
 
 def test_the_race_draws_categories():

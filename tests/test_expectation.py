@@ -1,5 +1,6 @@
 """Means and variances of Gumbel-Rao: properties 5, 6 and 7, and the limit of temperature zero."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -52,7 +53,9 @@ def test_exact_sampling_agrees_with_monte_carlo_for_many_categories(n, temperatu
     rng = np.random.default_rng(0)
     logits, v = rng.normal(size=n), rng.normal(size=n)
     exact = rbgs.GumbelRao(temperature, sampling="exact").sample(logits, index=3).jvp(v)
-    many = rbgs.GumbelRao(temperature, samples=40).sample(np.tile(logits, (4000, 1)), index=3, rng=1)
+    many = rbgs.GumbelRao(temperature, samples=40).sample(
+        np.tile(logits, (4000, 1)), index=3, rng=1
+    )
     standard_error_test(many.jvp(np.tile(v, (4000, 1))), exact)
 
 
@@ -150,7 +153,7 @@ def test_gumbel_rao_never_has_more_error(temperature):
         rbgs.GumbelRao(temperature, sampling="exact"),
     ]
     moments = rbgs.compare(estimators, ORACLE, LOGITS, draws=20_000, rng=0)
-    for worse, better in zip(moments, moments[1:], strict=False):
+    for worse, better in itertools.pairwise(moments):
         error = np.hypot(worse.mse_se, better.mse_se)
         assert better.mse < worse.mse + 3 * error
         assert better.variance < worse.variance + 3 * error

@@ -61,9 +61,7 @@ def test_a_permutation_of_categories_permutes_the_result(xp, estimator, logits, 
         estimator = rbgs.GumbelRao(0.5, samples=1)  # its noise can be permuted
     noise = to_numpy(estimator.noise(xp.asarray(logits), seed))
     draw = estimator.sample(xp.asarray(logits), noise=xp.asarray(noise))
-    permuted = estimator.sample(
-        xp.asarray(logits[..., order]), noise=xp.asarray(noise[..., order])
-    )
+    permuted = estimator.sample(xp.asarray(logits[..., order]), noise=xp.asarray(noise[..., order]))
     np.testing.assert_allclose(to_numpy(draw.value)[..., order], to_numpy(permuted.value))
     a = to_numpy(draw.jacobian())[..., order, :][..., order]
     np.testing.assert_allclose(a, to_numpy(permuted.jacobian()), atol=1e-10 * (1 + np.abs(a).max()))

@@ -10,7 +10,7 @@ from rbgs.inputs import check_temperature
 
 
 def drawn_point(temperature: Temperature, outcome: Outcome) -> FixedPoints:
-    r"""Return the point :math:`\operatorname{softmax}((\theta + G) / \tau)` of the Gumbels drawn."""
+    r"""Return the point :math:`\operatorname{softmax}((\theta + G) / \tau)` of the draw."""
     temperature = outcome.rows.temperature(temperature)
     samples = ConditionalSamples.make(
         temperature, 1, outcome.rows.log_probs, outcome.winner, outcome.exponentials

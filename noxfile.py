@@ -1,0 +1,100 @@
+"""Sessions: `nox -l` lists them, `nox -s NAME -- ARGS` runs one."""
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "venv"
+nox.options.sessions = ["tests", "lint", "types"]
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def group(name):
+    return nox.project.dependency_groups(PROJECT, name)
+
+
+def install(session, *packages, constraints="constraints.txt"):
+    session.install("-c", constraints, *packages)
+
+
+def pytest(session, *arguments):
+    session.run("pytest", "-n", "auto", *arguments, *session.posargs)
+
+
+@nox.session
+def demo(session):
+    """The paper's quadratic programme: tables and a figure."""
+    install(session, "-e", ".[benchmarks]")
+    session.run("python", "benchmarks/quadratic.py", *session.posargs)
+
+
+@nox.session
+def tests(session):
+    """All tests over all array libraries that run on a CPU, and the doctests."""
+    install(session, "-e", ".[torch,jax]", *group("tests"))
+    pytest(session)
+
+
+@nox.session
+def tests_numpy(session):
+    """The core dependencies only, in the oldest versions supported."""
+    packages = [p for p in group("tests") if not p.startswith("array-api-strict")]
+    install(session, "-e", ".", *packages, constraints="constraints-oldest.txt")
+    pytest(session, "--backend", "numpy")
+
+
+@nox.session
+def tests_strict(session):
+    """array-api-strict, the judge of conformance."""
+    install(session, "-e", ".", *group("tests"))
+    pytest(session, "--backend", "array_api_strict")
+
+
+@nox.session
+def tests_torch(session):
+    """PyTorch."""
+    install(session, "-e", ".[torch]", *group("tests"))
+    pytest(session, "--backend", "torch")
+
+
+@nox.session
+def tests_jax(session):
+    """JAX."""
+    install(session, "-e", ".[jax]", *group("tests"))
+    pytest(session, "--backend", "jax")
+
+
+@nox.session
+def tests_cupy(session):
+    """CuPy; the tests skip where there is no GPU."""
+    install(session, "-e", ".[cupy]", *group("tests"))
+    pytest(session, "--backend", "cupy")
+
+
+@nox.session
+def lint(session):
+    """Lint and format check."""
+    install(session, *group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session):
+    """Strict type check."""
+    install(session, "-e", ".", *group("types"))
+    session.run("mypy")
+
+
+@nox.session
+def bench(session):
+    """Speed against torch.nn.functional.gumbel_softmax."""
+    install(session, "-e", ".[benchmarks,torch]")
+    session.run("python", "benchmarks/speed.py", *session.posargs)
+
+
+@nox.session
+def docs(session):
+    """The documentation as HTML, in docs/_build."""
+    install(session, "-e", ".[docs]")
+    session.run("sphinx-build", "-W", "-b", "html", "docs", "docs/_build", *session.posargs)

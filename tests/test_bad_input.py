@@ -1,0 +1,262 @@
+"""Every row of the table of bad input: what raises, with what message, and what becomes NaN."""
+
+import numpy as np
+import pytest
+from backends import Backend, to_numpy
+from cases import ESTIMATORS, PATHWISE, name, quadratic
+
+import rbgs
+
+each_estimator = pytest.mark.parametrize("estimator", ESTIMATORS, ids=name)
+ESTIMATOR = rbgs.GumbelRao(0.5, samples=4)
+
+
+def zeros(xp, *shape):
+    return xp.zeros(shape, dtype=xp.float64)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "complex128", "bool"])
+def test_logits_of_a_wrong_dtype(xp, dtype):
+    dtype = getattr(xp, dtype, None) or xp.bool
+    with pytest.raises(TypeError, match=r"logits have dtype .* real floating dtype is wanted"):
+        ESTIMATOR.sample(xp.zeros((2, 3), dtype=dtype), rng=0)
+
+
+def test_logits_of_object_dtype():
+    with pytest.raises(TypeError, match="logits have dtype object"):
+        ESTIMATOR.sample(np.asarray([None, 1.0]), rng=0)
+
+
+@pytest.mark.parametrize("logits", [[0.0, 1.0], 1.0, None, "ab"])
+def test_logits_that_are_no_array(logits):
+    with pytest.raises(TypeError, match=r"logits is a .* array API standard"):
+        ESTIMATOR.sample(logits, rng=0)
+
+
+def test_logits_without_categories(xp):
+    with pytest.raises(ValueError, match="0-dimensional"):
+        ESTIMATOR.sample(zeros(xp), rng=0)
+    with pytest.raises(ValueError, match=r"\(2, 0\) have no categories along axis -1"):
+        ESTIMATOR.sample(zeros(xp, 2, 0), rng=0)
+    with pytest.raises(ValueError, match="axis 2 is out of range"):
+        ESTIMATOR.sample(zeros(xp, 2, 3), rng=0, axis=2)
+    with pytest.raises(TypeError, match="axis must be an int"):
+        ESTIMATOR.sample(zeros(xp, 2, 3), rng=0, axis=1.0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        rbgs.GumbelSoftmax,
+        rbgs.StraightThrough,
+        rbgs.StraightThroughGumbelSoftmax,
+        rbgs.GumbelRao,
+    ],
+)
+def test_temperatures_out_of_range(xp, make):
+    for wrong in (-1.0, float("nan"), float("inf"), -float("inf"), 1e-40):
+        with pytest.raises(ValueError, match="temperature must be"):
+            make(wrong)
+        with pytest.raises(ValueError, match="in every element"):
+            make(xp.asarray([0.5, wrong], dtype=xp.float64))
+    if make is not rbgs.GumbelRao:
+        with pytest.raises(ValueError, match="temperature must be"):
+            make(0)
+    with pytest.raises(ValueError, match="in every element"):
+        make(xp.asarray([0.5, 0.0], dtype=xp.float64))
+    with pytest.raises(TypeError, match="temperature must be a float"):
+        make("1")
+    with pytest.raises(TypeError, match="temperature must be a float"):
+        make(True)
+    with pytest.raises(TypeError, match="temperature has dtype"):
+        make(xp.asarray([1, 2]))
+
+
+def test_unknown_options_and_counts():
+    with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
+        rbgs.GumbelRao(0.5, samples=0)
+    with pytest.raises(TypeError, match="samples must be an int, got float"):
+        rbgs.GumbelRao(0.5, samples=2.0)
+    with pytest.raises(
+        ValueError, match="sampling must be one of 'monte_carlo', 'exact'; got 'iid'"
+    ):
+        rbgs.GumbelRao(0.5, sampling="iid")
+    with pytest.raises(ValueError, match="samples must be at least 2"):
+        rbgs.Reinforce(baseline="leave_one_out")
+    with pytest.raises(ValueError, match="baseline must be None"):
+        rbgs.Reinforce(baseline="mean")
+    with pytest.raises(ValueError, match="decay must lie in"):
+        rbgs.RunningMean(decay=1.0)
+    with pytest.raises(ValueError, match="draws must be at least 4"):
+        rbgs.compare([], quadratic(np, 0.0, 1.0), np.zeros(2), draws=3, rng=0)
+
+
+def test_shapes_that_do_not_match(xp):
+    logits, draw = zeros(xp, 2, 3), ESTIMATOR.sample(zeros(xp, 2, 3), rng=0)
+    for call, name_ in ((draw.vjp, "cotangent"), (draw.jvp, "tangent")):
+        with pytest.raises(ValueError, match=rf"{name_} has shape \(3, 2\); shape \(2, 3\)"):
+            call(zeros(xp, 3, 2))
+        with pytest.raises(ValueError, match=name_):
+            call(zeros(xp, 3))
+    with pytest.raises(ValueError, match=r"mask has shape \(4,\), which does not broadcast"):
+        ESTIMATOR.sample(logits, rng=0, mask=xp.ones((4,), dtype=xp.bool))
+    with pytest.raises(ValueError, match=r"mask has shape \(5, 2, 3\)"):
+        ESTIMATOR.sample(logits, rng=0, mask=xp.ones((5, 2, 3), dtype=xp.bool))
+    with pytest.raises(ValueError, match=r"index has shape \(3,\); shape \(2,\)"):
+        ESTIMATOR.sample(logits, rng=0, index=xp.zeros((3,), dtype=xp.int64))
+    with pytest.raises(ValueError, match=r"noise has shape \(2, 3\); shape \(2, 5\)"):
+        ESTIMATOR.sample(logits, noise=zeros(xp, 2, 3))
+    with pytest.raises(ValueError, match=r"temperature has shape \(3,\)"):
+        rbgs.GumbelRao(xp.ones((3,), dtype=xp.float64)).sample(logits, rng=0)
+    with pytest.raises(ValueError, match=r"index must lie in 0..2, got 3"):
+        ESTIMATOR.sample(logits, rng=0, index=3)
+
+
+def test_dtypes_that_do_not_match(xp):
+    logits, draw = zeros(xp, 2, 3), ESTIMATOR.sample(zeros(xp, 2, 3), rng=0)
+    with pytest.raises(TypeError, match="cotangent has dtype"):
+        draw.vjp(xp.zeros((2, 3), dtype=xp.int64))
+    with pytest.raises(TypeError, match="mask has dtype"):
+        ESTIMATOR.sample(logits, rng=0, mask=xp.ones((2, 3), dtype=xp.int64))
+    with pytest.raises(TypeError, match="index has dtype"):
+        ESTIMATOR.sample(logits, rng=0, index=zeros(xp, 2))
+    with pytest.raises(TypeError, match="noise has dtype"):
+        ESTIMATOR.sample(logits, noise=xp.zeros((2, 5), dtype=xp.int64))
+
+
+def test_libraries_that_do_not_match(backend, xp):
+    other = Backend.STRICT if backend is not Backend.STRICT else Backend.NUMPY
+    foreign = other.load()
+    logits, draw = zeros(xp, 2, 3), ESTIMATOR.sample(zeros(xp, 2, 3), rng=0)
+    both = f"(?=.*{backend.value}).*{other.value}"
+    with pytest.raises(ValueError, match=both):
+        draw.vjp(zeros(foreign, 2, 3))
+    with pytest.raises(ValueError, match=both):
+        draw.jvp(zeros(foreign, 2, 3))
+    with pytest.raises(ValueError, match=both):
+        ESTIMATOR.sample(logits, rng=0, mask=foreign.ones((2, 3), dtype=foreign.bool))
+    with pytest.raises(ValueError, match=both):
+        ESTIMATOR.sample(logits, rng=0, index=foreign.zeros((2,), dtype=foreign.int64))
+    with pytest.raises(ValueError, match=both):
+        ESTIMATOR.sample(logits, noise=zeros(foreign, 2, 5))
+    with pytest.raises(ValueError, match=both):
+        rbgs.GumbelSoftmax(foreign.ones((2,), dtype=foreign.float64)).sample(logits, rng=0)
+    with pytest.raises(TypeError, match="cotangent is a list"):
+        draw.vjp([[0.0] * 3] * 2)
+
+
+def test_devices_that_do_not_match(backend, xp):
+    if backend is not Backend.STRICT:
+        pytest.skip("array-api-strict stands in for a second device")
+    elsewhere = xp.zeros((2, 3), device=xp.Device("device1"))
+    with pytest.raises(ValueError, match=r"cotangent is on device .*device1"):
+        ESTIMATOR.sample(xp.zeros((2, 3)), rng=0).vjp(elsewhere)
+
+
+@each_estimator
+def test_rows_that_cannot_be_answered_are_nan(xp, estimator):
+    rows = np.asarray(
+        [[0.0, 1.0, 2.0], [0.0, np.nan, 0.0], [np.inf, 0.0, 0.0], [-np.inf] * 3, [1.0, 0.5, 0.0]]
+    )
+    bad = np.asarray([False, True, True, True, False])
+    noise = xp.asarray(estimator.noise(np.zeros((5, 3)), 0))
+    draw = estimator.sample(xp.asarray(rows), noise=noise)
+    fine = estimator.sample(xp.asarray(np.where(bad[:, None], 0.0, rows)), noise=noise)
+    value = to_numpy(draw.value)
+    assert np.all(np.isnan(value[bad]))
+    np.testing.assert_array_equal(value[~bad], to_numpy(fine.value)[~bad])
+    index = to_numpy(draw.index)
+    assert np.all(index[bad] == -1)
+    assert np.all(index[~bad] >= 0)
+    oracle = quadratic(xp, np.asarray([0.3, 0.1, 0.2]), np.asarray([1.0, 2.0, 3.0]))
+    gradient = to_numpy(estimator.gradient(oracle, xp.asarray(rows), noise=noise))
+    assert np.all(np.isnan(gradient[bad]))
+    assert np.all(np.isfinite(gradient[~bad]))
+    exact = to_numpy(rbgs.exact_gradient(oracle, xp.asarray(rows)))
+    assert np.array_equal(np.isnan(exact).all(axis=-1), bad)
+    if estimator in PATHWISE:
+        v = xp.asarray(np.ones((5, 3)) * [1.0, 2.0, 4.0])
+        product = to_numpy(draw.jvp(v))
+        assert np.all(np.isnan(product[bad]))
+        np.testing.assert_array_equal(product[~bad], to_numpy(fine.jvp(v))[~bad])
+        jacobian = to_numpy(draw.jacobian())
+        assert np.all(np.isnan(jacobian[bad]))
+        assert np.all(np.isfinite(jacobian[~bad]))
+
+
+@each_estimator
+def test_a_single_bad_category_is_nan(xp, estimator):
+    for wrong in (np.nan, np.inf, -np.inf):
+        draw = estimator.sample(xp.asarray([[wrong]], dtype=xp.float64), rng=0)
+        assert np.isnan(to_numpy(draw.value)).all()
+        if estimator in PATHWISE:
+            assert np.isnan(to_numpy(draw.jvp(xp.ones((1, 1), dtype=xp.float64)))).all()
+
+
+@each_estimator
+def test_an_impossible_index_is_nan(xp, estimator):
+    logits = xp.asarray(np.asarray([[0.0, -np.inf, 1.0]] * 4))
+    draw = estimator.sample(logits, rng=0, index=xp.asarray([0, 1, 3, -1]))
+    assert np.isnan(to_numpy(draw.value)).any(axis=-1).tolist() == [False, True, True, True]
+    assert to_numpy(draw.index).tolist() == [0, -1, -1, -1]
+
+
+@each_estimator
+def test_noise_out_of_range_is_nan(xp, estimator):
+    logits = np.zeros((4, 3))
+    noise = np.array(estimator.noise(logits, 0))
+    noise[1, 0], noise[2, 1], noise[3, -1] = -0.1, 1.1, np.nan
+    draw = estimator.sample(xp.asarray(logits), noise=xp.asarray(noise))
+    assert np.isnan(to_numpy(draw.value)).any(axis=-1).tolist() == [False, True, True, True]
+
+
+def test_no_randomness(xp):
+    logits = zeros(xp, 3)
+    for call in (
+        lambda: ESTIMATOR.sample(logits),
+        lambda: ESTIMATOR.noise(logits, None),
+        lambda: ESTIMATOR.gradient(quadratic(xp, 0.0, 1.0), logits),
+        lambda: rbgs.compare([ESTIMATOR], quadratic(xp, 0.0, 1.0), logits, draws=8, rng=None),
+    ):
+        with pytest.raises(ValueError, match=r"pass rng=numpy.random.default_rng\(seed\)"):
+            call()
+
+
+def test_wrong_randomness(backend, xp):
+    logits = zeros(xp, 3)
+    with pytest.raises(TypeError, match="rng is a str, which is no known generator"):
+        ESTIMATOR.sample(logits, rng="0")
+    with pytest.raises(ValueError, match="both rng and noise are given"):
+        ESTIMATOR.sample(logits, rng=0, noise=ESTIMATOR.noise(logits, 0))
+    for other in (Backend.TORCH, Backend.JAX):
+        if other is backend:
+            continue
+        try:
+            generator = other.native_generator(0)
+        except ImportError:
+            continue
+        with pytest.raises(ValueError, match=f"rng is a generator of {other.value}"):
+            ESTIMATOR.sample(logits, rng=generator)
+
+
+def test_wrong_oracles(xp):
+    logits = zeros(xp, 2, 3)
+    for wrong, error, message in (
+        (lambda x: xp.sum(x), TypeError, "oracle must return"),
+        (lambda x: (xp.sum(x, axis=-1),), TypeError, "of length 1"),
+        (lambda x: (xp.sum(x), x), ValueError, r"loss has shape \(\)"),
+        (lambda x: (xp.sum(x, axis=-1), xp.sum(x, axis=-1)), ValueError, "dloss_dvalue has shape"),
+        (lambda x: (xp.sum(x, axis=-1), x, x[..., 0, :]), ValueError, "dloss_dlogits has shape"),
+        (lambda x: (1.0, x), TypeError, "loss is a float"),
+    ):
+        with pytest.raises(error, match=message):
+            ESTIMATOR.gradient(wrong, logits, rng=0)
+        with pytest.raises((TypeError, ValueError), match="oracle"):
+            rbgs.exact_gradient(wrong, logits)
+
+
+def test_reinforce_has_no_jacobian(xp):
+    draw = rbgs.Reinforce().sample(zeros(xp, 3), rng=0)
+    for call in (lambda: draw.vjp(zeros(xp, 3)), lambda: draw.jvp(zeros(xp, 3)), draw.jacobian):
+        with pytest.raises(TypeError, match=r"call Reinforce.gradient"):
+            call()

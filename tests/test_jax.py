@@ -1,0 +1,108 @@
+"""Every estimator inside JAX transformations."""
+
+import numpy as np
+import pytest
+from backends import Backend
+from cases import ESTIMATORS, PATHWISE, name, quadratic
+
+import rbgs
+
+each_estimator = pytest.mark.parametrize("estimator", ESTIMATORS, ids=name)
+LOGITS = np.random.default_rng(0).normal(size=(6, 4))
+
+
+@pytest.fixture
+def jax():
+    Backend.JAX.load()
+    return pytest.importorskip("jax")
+
+
+@each_estimator
+def test_jit_equals_eager(jax, estimator):
+    def run(logits, key, v):
+        draw = estimator.sample(logits, rng=key)
+        if estimator not in PATHWISE:
+            return draw.value, draw.index
+        return draw.value, draw.index, draw.vjp(v), draw.jacobian()
+
+    logits, key = jax.numpy.asarray(LOGITS), jax.random.key(0)
+    eager, jitted = run(logits, key, logits), jax.jit(run)(logits, key, logits)
+    for a, b in zip(eager, jitted, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+@each_estimator
+def test_an_estimator_is_a_static_argument(jax, estimator):
+    traces = []
+
+    def gradient(estimator, logits, key):
+        traces.append(None)
+        oracle = quadratic(jax.numpy, np.full(4, 0.3), np.arange(4.0))
+        return estimator.gradient(oracle, logits, rng=key)
+
+    compiled = jax.jit(gradient, static_argnums=0)
+    for seed in range(3):
+        compiled(estimator, jax.numpy.asarray(LOGITS), jax.random.key(seed))
+    assert len(traces) == 1  # no new trace for a new key
+
+
+def test_legacy_keys(jax):
+    logits = jax.numpy.asarray(LOGITS)
+    new = rbgs.StraightThrough().sample(logits, rng=jax.random.key(3))
+    old = rbgs.StraightThrough().sample(logits, rng=jax.random.PRNGKey(3))
+    np.testing.assert_array_equal(new.index, old.index)
+
+
+def test_a_traced_temperature(jax):
+    logits = jax.numpy.asarray(LOGITS)
+
+    def product(temperature, sampling):
+        estimator = rbgs.GumbelRao(temperature, samples=3, sampling=sampling)
+        return estimator.sample(logits, rng=0).jvp(logits)
+
+    for sampling in ("monte_carlo", "exact"):
+        traced = jax.jit(product, static_argnums=1)(jax.numpy.asarray(0.3), sampling)
+        np.testing.assert_allclose(traced, product(0.3, sampling), atol=1e-9)
+        # A value that could not be checked at tracing is never answered with a number.
+        wrong = jax.jit(product, static_argnums=1)(jax.numpy.asarray(-1.0), sampling)
+        assert np.isnan(np.asarray(wrong)).all()
+
+
+def test_vmap_over_rows_and_keys(jax):
+    estimator = rbgs.GumbelRao(0.5, samples=3)
+    keys = jax.random.split(jax.random.key(0), 6)
+
+    def product(logits, key):
+        return estimator.sample(logits, rng=key).jvp(logits)
+
+    mapped = jax.vmap(product)(jax.numpy.asarray(LOGITS), keys)
+    for row in range(6):
+        alone = product(jax.numpy.asarray(LOGITS[row]), keys[row])
+        np.testing.assert_allclose(mapped[row], alone, atol=1e-9)
+
+
+def test_a_numpy_generator_under_jit_is_refused(jax):
+    def index(logits):
+        return rbgs.StraightThrough().sample(logits, rng=np.random.default_rng(0)).index
+
+    with pytest.raises(ValueError, match="pass a JAX key"):
+        jax.jit(index)(jax.numpy.asarray(LOGITS))
+
+
+def test_a_running_mean_under_jit_is_refused(jax):
+    estimator = rbgs.Reinforce(rbgs.RunningMean())
+
+    def gradient(logits):
+        return estimator.gradient(quadratic(jax.numpy, np.ones(4), np.ones(4)), logits, rng=0)
+
+    with pytest.raises(jax.errors.ConcretizationTypeError):
+        jax.jit(gradient)(jax.numpy.asarray(LOGITS))
+
+
+def test_single_precision_without_x64(jax):
+    with jax.enable_x64(False):
+        logits = jax.numpy.asarray(LOGITS)
+        assert logits.dtype == np.float32
+        oracle = quadratic(jax.numpy, np.full(4, 0.3, "f4"), np.arange(4, dtype="f4"))
+        for moments in rbgs.compare(PATHWISE, oracle, logits, draws=50, rng=jax.random.key(0)):
+            assert np.isfinite(np.asarray(moments.mse)).all()
