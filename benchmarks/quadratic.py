@@ -90,6 +90,11 @@ def to_numpy(x: Array) -> np.ndarray:
     return np.asarray(x if is_jax_array(x) else to_device(x, "cpu"))
 
 
+def scaled(x: Array) -> str:
+    """Format a number in units of 10⁻³."""
+    return f"{round(1e3 * float(x), 3) + 0.0:.3f}"
+
+
 def tile(x: Array, *leading: int) -> Array:
     """Repeat an array along new leading axes."""
     return array_namespace(x).broadcast_to(x, (*leading, *x.shape))
@@ -117,7 +122,7 @@ def moments_table(problem: Quadratic, draws: int, seed: int, tick: Callable[[], 
     def add(temperature: str, label: str, estimator: rbgs.Estimator) -> None:
         (m,) = rbgs.compare([estimator], problem, problem.logits, draws=draws, rng=seed)
         cells = (
-            f"{1e3 * float(value):.3f} ± {1e3 * float(error):.3f}"
+            f"{scaled(value)} ± {scaled(error)}"
             for value, error in (
                 (m.bias2, m.bias2_se),
                 (m.variance, m.variance_se),
@@ -130,6 +135,7 @@ def moments_table(problem: Quadratic, draws: int, seed: int, tick: Callable[[], 
     reinforce = rbgs.Reinforce(rbgs.RunningMean())
     reinforce.gradient(problem, tile(problem.logits, 1000), rng=seed + 1)  # the mean settles
     add("", "REINFORCE", reinforce)
+    add("0", "GR", rbgs.GumbelRao(0))
     for temperature in TEMPERATURES:
         table.add_section()
         for label, estimator in estimators(temperature).items():
@@ -189,8 +195,8 @@ def total_variance_table(
                 str(temperature),
                 str(b),
                 str(k),
-                f"{1e3 * left:.3f} ± {1e3 * left_error:.3f}",
-                f"{1e3 * right:.3f} ± {1e3 * right_error:.3f}",
+                f"{scaled(left)} ± {scaled(left_error)}",
+                f"{scaled(right)} ± {scaled(right_error)}",
                 f"{(left - right) / math.hypot(left_error, right_error):+.1f}",
             )
             tick()
@@ -303,7 +309,7 @@ def main(
     problem = Quadratic.at(np.asarray(PROBABILITIES), convert)
     rng = np.random.default_rng(seed)
     console = Console()
-    steps = 1 + len(TEMPERATURES) * (len(estimators(1.0)) + len(SIZES) + 2)
+    steps = 2 + len(TEMPERATURES) * (len(estimators(1.0)) + len(SIZES) + 2)
     with Progress(
         TextColumn("[progress.description]{task.description}"),
         BarColumn(),

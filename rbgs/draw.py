@@ -63,7 +63,7 @@ class Draw:
     --------
     >>> import numpy as np, rbgs
     >>> logits = np.asarray([[0.5, 1.0, -0.5], [0.0, 0.0, 2.0]])
-    >>> draw = rbgs.GumbelRao(temperature=0.5, samples=16).sample(logits, rng=0)
+    >>> draw = rbgs.GumbelRao(temperature=0.5, samples=16).sample(logits, rng=3)
     >>> draw.index
     array([0, 2])
     >>> draw.value

@@ -51,7 +51,13 @@ class RunningMean:
         self._count = 0
 
     def update(self, losses: Array) -> None:
-        """Take further losses into the mean."""
+        """Take further losses into the mean.
+
+        Parameters
+        ----------
+        losses : floating array
+            Of any shape; an empty one changes nothing.
+        """
         xp = array_namespace(losses)
         size = int(losses.size if not callable(losses.size) else losses.numel())
         if size == 0:

@@ -1,0 +1,18 @@
+"""Configuration of Sphinx."""
+
+import rbgs
+
+project = "rbgs"
+author = "The rbgs developers"
+copyright = f"2026, {author}"  # noqa: A001
+release = version = rbgs.__version__
+
+extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.mathjax"]
+myst_enable_extensions = ["dollarmath", "amsmath"]
+numpydoc_show_class_members = False
+numpydoc_validation_checks = {"GL08", "PR01", "PR02", "PR03", "RT03", "SS03"}
+numpydoc_validation_exclude = {r"\.Draw$", r"\.Moments$"}  # results: users make none
+autodoc_member_order = "bysource"
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "rbgs"
