@@ -2,6 +2,7 @@
 
 from rbgs.diagnostics import Moments, compare
 from rbgs.draw import Draw
+from rbgs.engine import get_num_threads, is_compiled, set_compiled, set_num_threads
 from rbgs.estimators.base import Estimator
 from rbgs.estimators.gumbel_rao import GumbelRao
 from rbgs.estimators.reinforce import Reinforce, RunningMean
@@ -21,6 +22,10 @@ __all__ = [
     "StraightThroughGumbelSoftmax",
     "compare",
     "exact_gradient",
+    "get_num_threads",
+    "is_compiled",
+    "set_compiled",
+    "set_num_threads",
 ]
 
 __version__ = "0.1.0"

@@ -1,19 +1,24 @@
 r"""Gumbels given the winner: eq. 9 of Paulus, Maddison & Krause (2021), relative to the winner.
 
 With :math:`E_j` iid standard exponentials and :math:`G_j = -\log E_j`, the winner of the Gumbel-max
-trick is the first to arrive in a race of exponentials, :math:`\arg\min_j E_j / p_j`.
+trick is the first to arrive in a race of exponentials, :math:`\arg\min_j E_j / p_j`. Given that it
+is :math:`i`, the Gumbels can be drawn so that
+
+.. math::
+
+    (\theta_i + G_i) - (\theta_j + G_j) = \log\Big(1 + \frac{E_j}{p_j E_i}\Big), \quad j \ne i,
+
+which is the difference of the two lines of eq. 9. So the softmax of the perturbed logits has the
+weights :math:`r_j = (1 + E_j / (p_j E_i))^{-1/\tau}` relative to the winner's :math:`r_i = 1`: they
+lie in [0, 1], and nothing overflows at any temperature.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from rbgs._typing import Array, Temperature
-from rbgs.noise import exponential
-from rbgs.simplex import column, is_category
-from rbgs.threefry import uniforms
+from rbgs.simplex import is_category
 
 
 def race(log_probs: Array, exponentials: Array) -> tuple[Array, Array]:
@@ -21,152 +26,100 @@ def race(log_probs: Array, exponentials: Array) -> tuple[Array, Array]:
 
     The category arriving first at time :math:`T = \min_j E_j / p_j` wins. Given the winner
     :math:`i`, the time :math:`T` and the remainders :math:`E_j - p_j T`, :math:`j \ne i`, are again
-    iid standard exponentials, because the exponential law has no memory. They are what
-    :func:`gumbel_gaps` needs to give back the very Gumbels that were drawn.
+    iid standard exponentials, because the exponential law has no memory. Put for :math:`E_i` and
+    :math:`E_j` above, they give back the very Gumbels that were drawn.
 
     Parameters
     ----------
-    log_probs : array ``(..., n)``
+    log_probs : array ``(n, rows)``
         Normalised log-probabilities; -inf for a category that cannot win.
-    exponentials : array ``(..., n)``
+    exponentials : array ``(n, rows)``
         iid standard exponentials, positive.
 
     Returns
     -------
-    index : integer array ``(...,)``
+    index : integer array ``(rows,)``
         The winner.
-    remaining : array ``(..., n)``
+    remaining : array ``(n, rows)``
         iid standard exponentials independent of the winner.
     """
     xp = array_namespace(log_probs, exponentials)
     scores = log_probs - xp.log(exponentials)
-    index = xp.argmax(scores, axis=-1)
-    arrival = xp.exp(-xp.max(scores, axis=-1, keepdims=True))
+    index = xp.argmax(scores, axis=0)
+    arrival = xp.exp(-xp.max(scores, axis=0))
     left = exponentials - xp.exp(log_probs) * arrival
-    winner = is_category(index, log_probs.shape[-1])
+    winner = is_category(index, log_probs.shape[0])
     return index, xp.where(winner, arrival, xp.where(left < 0, 0.0, left))
 
 
-def race_rates(log_probs: Array, winner: Array) -> tuple[Array, Array]:
-    r"""Split :math:`-\log p_j` into a rate that cannot overflow and the rest.
+def race_rates(log_probs: Array, winner: Array, temperature: Temperature) -> tuple[Array, Array]:
+    r"""Split :math:`1/p_j` into a factor that cannot overflow and what is left of it.
 
-    Returns ``exp(-max(log p, floor))`` and ``max(log p, floor) - log p``, both 0 at the winner. The
-    floor lies so low that a rival under it is always far behind: the split loses nothing.
+    Parameters
+    ----------
+    log_probs : array ``(n, rows)``
+        Normalised log-probabilities.
+    winner : bool array ``(n, rows)``
+        The one-hot vector of the winner.
+    temperature : float or array ``(rows,)``
+        The temperature.
+
+    Returns
+    -------
+    rates : array ``(n, rows)``
+        ``exp(-max(log p, floor))``, 0 at the winner.
+    weights : array ``(n, rows)``
+        ``exp(-(max(log p, floor) - log p) / temperature)``: 1 for all but the least probable
+        categories, 0 for a masked one. The floor is so low that a rival below it is always far
+        behind, where ``(1 + rate x) ** (-1 / temperature) * weight`` is exact.
     """
     xp = array_namespace(log_probs)
     floor = -math.log(xp.finfo(log_probs.dtype).max) * 2 / 3
     clamped = xp.where(log_probs < floor, floor, log_probs)
-    return xp.where(winner, 0.0, xp.exp(-clamped)), xp.where(winner, 0.0, clamped - log_probs)
+    rest = xp.where(winner, 0.0, clamped - log_probs)
+    furthest = 1000.0 * temperature  # exp(-1000) is 0
+    rest = xp.where(rest > furthest, furthest, rest)
+    return xp.where(winner, 0.0, xp.exp(-clamped)), xp.exp(-rest / temperature)
 
 
-def gumbel_gaps(rates: Array, rest: Array, winner: Array, exponentials: Array) -> Array:
-    r"""Return how far each category trails the winner :math:`i`, given that it won.
+def relative_weights(
+    ratios: Array, rates: Array, weights: Array, temperature: Temperature
+) -> Array:
+    r"""Return :math:`r_j = (1 + E_j / (p_j E_i))^{-1/\tau}`.
 
-    .. math::
-
-        (\theta_i + G_i) - (\theta_j + G_j) = \log\Big(1 + \frac{E_j}{p_j E_i}\Big), \quad j \ne i,
-
-    which is the difference of the two lines of eq. 9 and lies in :math:`[0, \infty]`: nothing
-    overflows at any temperature, and a category of probability zero trails by infinity.
+    Where :math:`1/\tau` is a whole number up to 16 it takes neither a logarithm nor an
+    exponential.
 
     Parameters
     ----------
-    rates, rest : array ``(..., n)``
+    ratios : array ``(n, ..., rows)``
+        :math:`E_j / E_i`. Overwritten where the library allows it.
+    rates, weights : array ``(n, ..., rows)``
         From :func:`race_rates`.
-    winner : bool array ``(..., n)``
-        The one-hot vector of the winner.
-    exponentials : array ``(..., n)``
-        iid standard exponentials, positive at the winner.
+    temperature : float or array ``(rows,)``
+        The temperature.
 
     Returns
     -------
-    array ``(..., n)``
-        The gaps, 0 at the winner.
+    array ``(n, ..., rows)``
+        The weights relative to the winner's, which is 1.
     """
-    xp = array_namespace(rates, exponentials)
-    of_winner = xp.sum(xp.where(winner, exponentials, 0.0), axis=-1, keepdims=True)
-    return xp.log1p(exponentials * rates / of_winner) + rest
-
-
-def points_of_gaps(gaps: Array, temperature: Temperature) -> Array:
-    """Return ``softmax(-gaps / temperature)``: the winner has gap 0, so nothing overflows."""
-    xp = array_namespace(gaps)
-    weights = xp.exp(-gaps / temperature)
-    return weights / xp.sum(weights, axis=-1, keepdims=True)
-
-
-# Elements of one block: large enough to hide the cost of a call, small enough to be no burden.
-_BLOCK = 2**16
-
-
-@dataclass(frozen=True)
-class ConditionalSamples:
-    r"""The ``samples`` points :math:`s^k = \operatorname{softmax}((\theta + G^k) / \tau)` given D.
-
-    Only what is needed to compute them again is kept: arrays of the size of the logits and a key
-    for each row. The first point uses the exponentials that are left of the race, so that with one
-    sample it is the point of the straight-through Gumbel-softmax; the others use the key.
-
-    Attributes
-    ----------
-    temperature : float or array ``(..., 1)``
-    samples : int
-        The paper's K.
-    winner : bool array ``(..., n)``
-    rates, rest : array ``(..., n)``
-        From :func:`race_rates`.
-    exponentials : array ``(..., n)``
-        Of the first sample.
-    key : int32 array ``(..., 2)`` or None
-        Of the other samples.
-    """
-
-    temperature: Temperature
-    samples: int
-    winner: Array
-    rates: Array
-    rest: Array
-    exponentials: Array
-    key: Array | None
-
-    @classmethod
-    def make(
-        cls,
-        temperature: Temperature,
-        samples: int,
-        log_probs: Array,
-        winner: Array,
-        exponentials: Array,
-        key: Array | None = None,
-    ) -> "ConditionalSamples":
-        """Prepare what does not depend on the sample."""
-        xp = array_namespace(log_probs)
-        rates, rest = race_rates(log_probs, winner)
-        # Past 1000 temperatures exp is 0 anyway; larger numbers would only overflow.
-        furthest = 1000.0 * temperature
-        rest = xp.where(rest > furthest, furthest, rest)
-        return cls(temperature, samples, winner, rates, rest, exponentials, key)
-
-    def blocks(self) -> Iterator[tuple[float, Array]]:
-        """Yield weights and points ``(..., block, n)``."""
-        weight = 1.0 / self.samples
-        yield weight, self._points(self.exponentials[..., None, :])
-        if self.key is None:
-            return
-        xp = array_namespace(self.rates)
-        n = self.rates.shape[-1]
-        size = max(1, _BLOCK // max(1, math.prod(self.rates.shape)))
-        for start in range(1, self.samples, size):
-            stop = min(start + size, self.samples)
-            numbers = xp.arange(start, stop, dtype=xp.int32, device=device(self.key))
-            drawn = uniforms(self.key, numbers, n, self.rates.dtype)
-            yield weight, self._points(exponential(drawn))
-
-    def _points(self, exponentials: Array) -> Array:
-        gaps = gumbel_gaps(
-            self.rates[..., None, :],
-            self.rest[..., None, :],
-            self.winner[..., None, :],
-            exponentials,
-        )
-        return points_of_gaps(gaps, column(self.temperature))
+    xp = array_namespace(ratios)
+    ratios *= rates
+    power = round(1 / temperature) if isinstance(temperature, float) else 0
+    if 1 <= power <= 16 and power * temperature == 1:
+        ratios += 1.0
+        relative = 1 / ratios
+        result = None
+        while power:
+            if power % 2:
+                result = relative if result is None else result * relative
+            power //= 2
+            if power:
+                relative = relative * relative
+    else:
+        result = xp.log1p(ratios)
+        result *= -1 / temperature
+        result = xp.exp(result)
+    result *= weights
+    return result

@@ -184,7 +184,7 @@ def _enumerate(
     def wide(x: Array) -> Array:
         return xp.astype(x, dtype, copy=False)
 
-    probs = xp.moveaxis(wide(xp.exp(rows.log_probs)), -1, 0)[..., None]  # (outcome, ..., 1)
+    probs = xp.reshape(wide(xp.exp(rows.log_probs)), (rows.n, *rows.batch, 1))
     errors = xp.stack(
         [
             wide(

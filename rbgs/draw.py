@@ -1,7 +1,8 @@
-r"""What an estimator returns: a forward value, and a weighted set of simplex points.
+r"""What an estimator returns: a forward value, and the operator that is its derivative.
 
-The derivative of every pathwise estimator is
-:math:`A v = \sum_m w_m J_\tau(s_m) v`, with :math:`J_\tau` from :mod:`rbgs.simplex`.
+The operator of every pathwise estimator is a weighted set of simplex points,
+:math:`A v = \sum_m w_m J_\tau(s_m) v`, with :math:`J_\tau` from :mod:`rbgs.simplex`; here are those
+with few points.
 """
 
 from collections.abc import Iterator
@@ -13,23 +14,56 @@ from array_api_extra import create_diagonal
 
 from rbgs._typing import Array, Temperature
 from rbgs.inputs import Rows
-from rbgs.simplex import column, jacobian_product
+from rbgs.simplex import jacobian_product
 
 
-class Points(Protocol):
-    """A weighted set of simplex points, given block by block."""
+class Operator(Protocol):
+    """A symmetric linear operator for each row."""
 
-    @property
-    def temperature(self) -> Temperature:
-        """A float, or an array ``(..., 1)``."""
+    def product(self, vector: Array) -> Array:
+        """Return the operator times a vector ``(n, rows)``."""
+
+    def matrix(self) -> Array:
+        """Return the operator as matrices ``(rows, n, n)``."""
+
+
+class WeightedPoints:
+    """A weighted set of simplex points at one temperature, given block by block."""
+
+    temperature: Temperature
 
     def blocks(self) -> Iterator[tuple[float | Array, Array]]:
-        """Yield weights (a float, or ``(..., block)``) and points ``(..., block, n)``."""
+        """Yield weights (a float, or ``(block, rows)``) and points ``(n, block, rows)``."""
+        raise NotImplementedError
+
+    def product(self, vector: Array) -> Array:
+        """Return the operator times a vector ``(n, rows)``."""
+        xp = array_namespace(vector)
+        total: Array = 0.0
+        for weight, points in self.blocks():
+            product = jacobian_product(points, vector[:, None, :], self.temperature)
+            total = total + xp.sum(weight * product, axis=1)
+        return total
+
+    def matrix(self) -> Array:
+        """Return the operator as matrices ``(rows, n, n)``."""
+        gram: Array = 0.0
+        mean: Array = 0.0
+        for weight, points in self.blocks():
+            xp = array_namespace(points)
+            rows = xp.permute_dims(points, (2, 0, 1))  # (rows, n, block)
+            weighted = xp.permute_dims(weight * points, (2, 0, 1))
+            gram = gram + xp.matmul(weighted, xp.matrix_transpose(rows))
+            mean = mean + xp.sum(weighted, axis=-1)
+        scale = self.temperature
+        if not isinstance(scale, float):
+            scale = scale[:, None, None]
+        return (create_diagonal(mean) - gram) / scale
 
 
 @dataclass(frozen=True)
-class FixedPoints:
-    """A few points ``(..., n)``, each with its weight."""
+class FixedPoints(WeightedPoints):
+    """A few points ``(n, rows)``, each with its weight."""
 
     temperature: Temperature
     points: tuple[Array, ...]
@@ -38,7 +72,7 @@ class FixedPoints:
     def blocks(self) -> Iterator[tuple[float, Array]]:
         """Yield each point as a block of its own."""
         for weight, point in zip(self.weights, self.points, strict=True):
-            yield weight, point[..., None, :]
+            yield weight, point[:, None, :]
 
 
 @dataclass(frozen=True)
@@ -76,7 +110,7 @@ class Draw:
 
     value: Array
     index: Array
-    _points: Points | None
+    _operator: Operator | None
     _rows: Rows
 
     def jvp(self, tangent: Array) -> Array:
@@ -136,34 +170,21 @@ class Draw:
         TypeError
             The estimator is :class:`~rbgs.Reinforce`.
         """
-        points = self._pathwise()
-        xp = array_namespace(self.value)
-        gram: Array = 0.0
-        mean: Array = 0.0
-        for weight, point in points.blocks():
-            weighted = point * column(weight)
-            gram = gram + xp.matmul(xp.matrix_transpose(weighted), point)
-            mean = mean + xp.sum(weighted, axis=-2)
-        matrix = (create_diagonal(mean) - gram) / column(points.temperature)
-        return xp.astype(matrix, self._rows.dtype, copy=False)
+        matrix = self._pathwise().matrix()
+        xp = array_namespace(matrix)
+        rows = self._rows
+        matrix = xp.astype(matrix, rows.dtype, copy=False)
+        return xp.reshape(matrix, (*rows.batch, rows.n, rows.n))
 
     def _product(self, name: str, vector: Array) -> Array:
-        points = self._pathwise()
+        operator = self._pathwise()
         rows = self._rows
-        xp = array_namespace(self.value)
-        vector = rows.adopt(name, vector, (*rows.batch, rows.n))[..., None, :]
-        temperature = column(points.temperature)
-        total = 0.0
-        for weight, point in points.blocks():
-            product = jacobian_product(point, vector, temperature)
-            product = product * column(weight)
-            total = total + xp.sum(product, axis=-2)
-        return rows.restore(total)
+        return rows.restore(operator.product(rows.adopt(name, vector, rows.n)))
 
-    def _pathwise(self) -> Points:
-        if self._points is None:
+    def _pathwise(self) -> Operator:
+        if self._operator is None:
             raise TypeError(
                 "Reinforce uses the values of the loss, not its derivative, so its draw has no "
                 "Jacobian: call Reinforce.gradient(oracle, logits, ...)"
             )
-        return self._points
+        return self._operator

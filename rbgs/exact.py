@@ -64,15 +64,16 @@ def exact_gradient(
         stop = min(start + size, n)
         count = stop - start
         value = xp.reshape(outcomes[start:stop, :], (count, *(1,) * len(rows.batch), n))
-        value = rows.restore(xp.broadcast_to(value, (count, *rows.batch, n)))
+        value = xp.broadcast_to(value, (count, *rows.batch, n))
+        value = xp.moveaxis(xp.astype(value, rows.dtype, copy=False), -1, rows.axis)
         loss, _, direct = evaluate(oracle, value, rows.axis)
-        weight = xp.moveaxis(probs, -1, 0)[start:stop, ...]
+        weight = probs[start:stop, :]
         happens = weight > 0
-        losses.append(xp.where(happens, xp.astype(loss, dtype, copy=False), 0.0))
+        loss = xp.reshape(xp.astype(loss, dtype, copy=False), weight.shape)
+        losses.append(xp.where(happens, loss, 0.0))
         if direct is not None:
-            direct = xp.moveaxis(xp.astype(direct, dtype, copy=False), rows.axis, -1)
-            weighted = xp.where(happens[..., None], weight[..., None] * direct, 0.0)
-            mean_direct = mean_direct + xp.sum(weighted, axis=0)
-    loss = xp.moveaxis(xp.concat(losses, axis=0), 0, -1)
-    advantage = loss - xp.sum(probs * loss, axis=-1, keepdims=True)
-    return rows.restore(probs * advantage + mean_direct)
+            direct = xp.moveaxis(xp.astype(direct, dtype, copy=False), rows.axis, 0)
+            weighted = weight * xp.reshape(direct, (n, *weight.shape))
+            mean_direct = mean_direct + xp.sum(xp.where(happens, weighted, 0.0), axis=1)
+    loss = xp.concat(losses, axis=0)
+    return rows.restore(probs * (loss - xp.sum(probs * loss, axis=0)) + mean_direct)

@@ -125,14 +125,16 @@ def check_option(name: str, option: object, options: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class Rows:
-    """Validated logits, category axis last, in the precision of the computation.
+    """Validated logits as ``(n, rows)``, in the precision of the computation.
 
     Attributes
     ----------
-    log_probs : array ``(..., n)``
+    log_probs : array ``(n, rows)``
         Normalised log-probabilities, float32 or wider; NaN in the rows that are not valid.
-    valid : bool array ``(..., 1)``
+    valid : bool array ``(rows,)``
         False where a row cannot be answered.
+    batch : tuple of int
+        The shape of the logits without the category axis.
     dtype : dtype
         The dtype of the logits, and so of what is returned.
     axis : int
@@ -141,18 +143,14 @@ class Rows:
 
     log_probs: Array
     valid: Array
+    batch: tuple[int, ...]
     dtype: Any
     axis: int
 
     @property
     def n(self) -> int:
         """Number of categories."""
-        return int(self.log_probs.shape[-1])
-
-    @property
-    def batch(self) -> tuple[int, ...]:
-        """Shape without the category axis."""
-        return tuple(self.log_probs.shape[:-1])
+        return int(self.log_probs.shape[0])
 
     def only(self, valid: Array) -> "Rows":
         """Return the rows with those that are not ``valid`` turned into NaN."""
@@ -162,29 +160,35 @@ class Rows:
         )
 
     def repeat(self, count: int) -> "Rows":
-        """Return the rows repeated along a new leading axis."""
+        """Return the rows repeated along a new leading axis of the batch."""
         xp = array_namespace(self.log_probs)
         return replace(
             self,
-            log_probs=xp.broadcast_to(self.log_probs, (count, *self.log_probs.shape)),
-            valid=xp.broadcast_to(self.valid, (count, *self.valid.shape)),
+            log_probs=xp.tile(self.log_probs, (1, count)),
+            valid=xp.tile(self.valid, (count,)),
+            batch=(count, *self.batch),
         )
 
-    def restore(self, x: Array) -> Array:
-        """Return ``x (..., n)`` in the dtype and with the axis of the logits."""
-        xp = array_namespace(x)
-        return xp.moveaxis(xp.astype(x, self.dtype, copy=False), -1, self.axis)
+    def shape(self, n: int) -> tuple[int, ...]:
+        """Return the shape of an array with ``n`` in the place of the category axis."""
+        at = len(self.batch) + 1 + self.axis
+        return (*self.batch[:at], n, *self.batch[at:])
 
-    def adopt(self, name: str, x: Array, shape: tuple[int, ...]) -> Array:
-        """Check a floating array given with the logits' axis; return it as the rows are kept."""
+    def restore(self, x: Array) -> Array:
+        """Return ``x (n, rows)`` in the shape and dtype of the logits."""
+        xp = array_namespace(x)
+        x = xp.reshape(xp.astype(x, self.dtype, copy=False), (x.shape[0], *self.batch))
+        return xp.moveaxis(x, 0, self.axis)
+
+    def adopt(self, name: str, x: Array, n: int) -> Array:
+        """Check an array of the logits' shape with ``n`` categories; make it ``(n, rows)``."""
         xp = array_namespace(self.log_probs)
         check_like(name, x, self.log_probs, "real floating")
-        at = len(shape) + self.axis
-        check_shape(name, x.shape, (*shape[:at], shape[-1], *shape[at:-1]))
-        return xp.astype(xp.moveaxis(x, self.axis, -1), self.log_probs.dtype, copy=False)
+        check_shape(name, x.shape, self.shape(n))
+        return xp.astype(categories_first(x, self.axis), self.log_probs.dtype, copy=False)
 
     def temperature(self, temperature: Temperature) -> Temperature:
-        """Return a temperature that broadcasts against the rows: a float or ``(..., 1)``."""
+        """Return a temperature that broadcasts against the rows: a float or ``(rows,)``."""
         if isinstance(temperature, float):
             return temperature
         xp = array_namespace(self.log_probs)
@@ -192,23 +196,32 @@ class Rows:
         _check_broadcast("temperature", tuple(temperature.shape), self.batch)
         fine = (temperature >= _SMALLEST) & (temperature <= _LARGEST)
         checked = xp.where(fine, temperature, xp.nan)  # a traced one was not checked before
-        return xp.astype(checked, self.log_probs.dtype, copy=False)[..., None]
+        checked = xp.astype(checked, self.log_probs.dtype, copy=False)
+        return xp.reshape(xp.broadcast_to(checked, self.batch), (-1,))
 
     def index(self, index: Array | int) -> Array:
-        """Return a given outcome as an integer array of the batch's shape."""
+        """Return a given outcome as an integer array ``(rows,)``."""
         xp = array_namespace(self.log_probs)
         here = device(self.log_probs)
         if isinstance(index, int) and not isinstance(index, bool):
             if not 0 <= index < self.n:
                 raise ValueError(f"index must lie in 0..{self.n - 1}, got {index}")
-            return xp.full(self.batch, index, device=here)
+            return xp.full(self.valid.shape, index, device=here)
         check_like("index", index, self.log_probs, "integral")
         check_shape("index", index.shape, self.batch)
-        return xp.astype(index, xp.arange(1, device=here).dtype, copy=False)
+        return xp.reshape(xp.astype(index, xp.arange(1, device=here).dtype, copy=False), (-1,))
+
+
+def categories_first(x: Array, axis: int) -> Array:
+    """Return ``x`` as ``(n, rows)``, with the rows of one category next to each other in memory."""
+    xp = array_namespace(x)
+    flat = xp.reshape(xp.moveaxis(x, axis, 0), (-1,))
+    n = x.shape[axis]
+    return xp.reshape(flat, (n, math.prod(x.shape) // n))
 
 
 def read_logits(logits: Array, mask: Array | None = None, axis: int = -1) -> Rows:
-    """Validate logits and a mask; return normalised rows with the category axis last."""
+    """Validate logits and a mask; return normalised rows."""
     xp = namespace("logits", logits)
     if not _has_kind(logits, xp, "real floating"):
         raise TypeError(
@@ -235,17 +248,15 @@ def read_logits(logits: Array, mask: Array | None = None, axis: int = -1) -> Row
         check_like("mask", mask, logits, "bool")
         _check_broadcast("mask", tuple(mask.shape), tuple(logits.shape))
         logits = xp.where(mask, logits, -math.inf)
-    logits = xp.moveaxis(logits, axis, -1)
+    batch = tuple(size for i, size in enumerate(logits.shape) if i != logits.ndim + axis)
+    logits = categories_first(logits, axis)
     # False for NaN and +inf; a row also needs one category that is allowed.
-    valid = xp.all(logits < math.inf, axis=-1, keepdims=True) & xp.any(
-        logits > -math.inf, axis=-1, keepdims=True
-    )
+    valid = xp.all(logits < math.inf, axis=0) & xp.any(logits > -math.inf, axis=0)
     log_probs = log_softmax(xp.where(valid, logits, 0.0))
-    return Rows(xp.where(valid, log_probs, math.nan), valid, dtype, axis)
+    return Rows(xp.where(valid, log_probs, math.nan), valid, batch, dtype, axis)
 
 
 def possible(rows: Rows, index: Array) -> Array:
-    """Return ``(..., 1)``: whether an outcome is in range and has probability above zero."""
+    """Return whether each outcome ``(rows,)`` is in range and has probability above zero."""
     xp = array_namespace(index)
-    chosen = is_category(index, rows.n) & (rows.log_probs > -math.inf)
-    return xp.any(chosen, axis=-1, keepdims=True)
+    return xp.any(is_category(index, rows.n) & (rows.log_probs > -math.inf), axis=0)

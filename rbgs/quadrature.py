@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from array_api_compat import array_namespace, device
 
 from rbgs._typing import Array, Temperature
+from rbgs.draw import WeightedPoints
 
 # Nodes in u, t and r. Against three times as many: relative error of the operator below 1e-13 for
 # temperatures up to 1, 1e-11 at 3, 1e-8 at 10; worse only where log-odds of 30 meet that.
@@ -53,14 +54,14 @@ def _half_line(count: int, depth: Array) -> tuple[Array, Array]:
 
 
 @dataclass(frozen=True)
-class ConditionalExpectation:
+class ConditionalExpectation(WeightedPoints):
     """The points and weights of a quadrature rule for E[J(s) | D].
 
     Attributes
     ----------
-    temperature : float or array ``(..., 1)``
-    log_probs : array ``(..., n)``
-    winner : bool array ``(..., n)``
+    temperature : float or array ``(rows,)``
+    log_probs : array ``(n, rows)``
+    winner : bool array ``(n, rows)``
     """
 
     temperature: Temperature
@@ -68,48 +69,53 @@ class ConditionalExpectation:
     winner: Array
 
     def blocks(self) -> Iterator[tuple[Array, Array]]:
-        """Yield weights ``(..., block)`` and points ``(..., block, n)``."""
+        """Yield weights ``(block, rows)`` and points ``(n, block, rows)``."""
         xp = array_namespace(self.log_probs)
-        n = self.log_probs.shape[-1]
+        n, rows = self.log_probs.shape
         zero = xp.zeros((1,), dtype=self.log_probs.dtype, device=device(self.log_probs))
         u, weight_u = _half_line(_NODES_U, zero)
         t, weight_t = _half_line(_NODES_T, zero + math.log(n))
-        temperature = self.temperature + zero  # (1,) or (..., 1)
+        temperature = self.temperature
+        if not isinstance(temperature, float):
+            temperature = temperature[:, None]  # nodes and kernels for each row
+        temperature = temperature + zero
         above_one = xp.where(temperature > 1, temperature, 1.0)
-        y, weight_y = _half_line(_NODES_R, xp.log(above_one))  # r = exp(-y): (r,) or (..., r)
+        y, weight_y = _half_line(_NODES_R, xp.log(above_one))  # r = exp(-y): (r,) or (rows, r)
         r = xp.exp(-y)
         largest = math.log(xp.finfo(zero.dtype).max) * 0.9
         exponent = temperature * y
         odds = xp.expm1(xp.where(exponent > largest, largest, exponent))
 
         r_t = r[..., :, None] * t
-        kernel = xp.exp(-r_t) * (weight_y * r)[..., :, None]  # (..., r, t)
+        kernel = xp.exp(-r_t) * (weight_y * r)[..., :, None]  # (r, t) or (rows, r, t)
         kernel_phi = kernel * t
         kernel_psi = kernel * (1 - r_t)
         probs = xp.exp(self.log_probs)
         weights = (weight_u * xp.exp(-u))[:, None] * weight_t * t  # (u, t)
 
-        batch = self.log_probs.shape[:-1]
         least = xp.exp(-t)  # a bound of phi: it keeps rounding from making phi 0 or negative
-        winner = self.winner[..., None, :, None]
-        size = max(1, _BLOCK // max(1, math.prod(batch) * n * _NODES_R))
+        winner = xp.matrix_transpose(self.winner)[:, None, :, None]
+        size = max(1, _BLOCK // max(1, rows * n * _NODES_R))
         for start in range(0, _NODES_U, size):
             stop = min(start + size, _NODES_U)
             count, some_u = stop - start, u[start:stop]
-            rates = probs[..., None, :, None] * some_u[:, None, None]
-            survival = -xp.expm1(-rates * odds[..., None, None, :])  # 1 - F: (..., u, n, r)
-            survival = xp.reshape(survival, (*batch, count * n, _NODES_R))
-            shape = (*batch, count, n, _NODES_T)
+            rates = xp.matrix_transpose(probs)[:, None, :, None] * some_u[:, None, None]
+            rates = rates * (odds if odds.ndim == 1 else odds[:, None, None, :])
+            survival = xp.reshape(-xp.expm1(-rates), (rows, count * n, _NODES_R))  # 1 - F
+            shape = (rows, count, n, _NODES_T)
             phi = 1 - xp.reshape(xp.matmul(survival, kernel_phi), shape)
             phi = xp.where(phi < least, least, phi)
             rho = xp.reshape(xp.matmul(survival, kernel_psi), shape) / phi
             rho = xp.where(rho < 0, 0.0, xp.where(rho > 1, 1.0, rho))
             rho = xp.where(winner, 1.0, rho)
             log_phi = xp.where(winner, -t, xp.log(phi))
-            total = xp.sum(rho, axis=-2, keepdims=True)
-            weight = weights[start:stop, :] * xp.exp(xp.sum(log_phi, axis=-2))
-            points = xp.matrix_transpose(rho / total)  # (..., u, t, n)
+            total = xp.sum(rho, axis=2, keepdims=True)
+            weight = (
+                weights[start:stop, :] * xp.exp(xp.sum(log_phi, axis=2)) * total[:, :, 0, :] ** 2
+            )
+            points = xp.permute_dims(rho / total, (2, 1, 3, 0))  # (n, u, t, rows)
+            nodes = count * _NODES_T
             yield (
-                xp.reshape(weight * total[..., 0, :] ** 2, (*batch, count * _NODES_T)),
-                xp.reshape(points, (*batch, count * _NODES_T, n)),
+                xp.reshape(xp.permute_dims(weight, (1, 2, 0)), (nodes, rows)),
+                xp.reshape(points, (n, nodes, rows)),
             )

@@ -8,6 +8,8 @@ References
 Salmon, Moraes, Dror, Shaw (2011). Parallel random numbers: as easy as 1, 2, 3. SC '11.
 """
 
+from typing import Any
+
 from array_api_compat import array_namespace, device
 
 from rbgs._typing import Array
@@ -50,12 +52,12 @@ def threefry2x32(key: tuple[Array, Array], counter: tuple[Array, Array]) -> tupl
     return x, y
 
 
-def uniforms(key: Array, samples: Array, n: int, dtype: object) -> Array:
+def uniforms(key: Array, samples: Array, n: int, dtype: Any) -> Array:
     """Return the uniforms of the given sample numbers, a pure function of the key.
 
     Parameters
     ----------
-    key : int32 array ``(..., 2)``
+    key : int32 array ``(2, rows)``
         A key per row.
     samples : int32 array ``(m,)``
         The numbers of the samples wanted; each has its own random numbers.
@@ -66,18 +68,18 @@ def uniforms(key: Array, samples: Array, n: int, dtype: object) -> Array:
 
     Returns
     -------
-    array ``(..., m, n)``
+    array ``(n, m, rows)``
         Uniforms strictly between 0 and 1.
     """
     xp = array_namespace(key, samples)
-    words = (key[..., None, 0:1], key[..., None, 1:2])
     double = dtype == xp.float64
     counters = n if double else (n + 1) // 2
     category = xp.arange(counters, dtype=xp.int32, device=device(key))
-    x, y = threefry2x32(words, (samples[:, None], category[None, :]))
+    counter = (samples[None, :, None], category[:, None, None])
+    x, y = threefry2x32((key[0, :], key[1, :]), counter)
     if double:
         high = xp.astype((x >> 6) & 0x3FFFFFF, dtype)
         low = xp.astype((y >> 6) & 0x3FFFFFF, dtype)
         return (high * 2.0**26 + low + 0.5) * 2.0**-52
-    bits = xp.concat([x, y], axis=-1)[..., :n]
+    bits = xp.concat([x, y], axis=0)[:n, ...]
     return (xp.astype((bits >> 9) & 0x7FFFFF, dtype) + 0.5) * 2.0**-23

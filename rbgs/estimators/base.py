@@ -7,7 +7,7 @@ from array_api_compat import array_namespace
 
 from rbgs._typing import Array, Generator, Oracle
 from rbgs.conditional import race
-from rbgs.draw import Draw, Points
+from rbgs.draw import Draw, Operator
 from rbgs.inputs import Rows, possible, read_logits
 from rbgs.noise import exponential, generator_key, uniform
 from rbgs.oracle import evaluate
@@ -18,7 +18,7 @@ from rbgs.simplex import is_category
 class Outcome:
     """What is known once the discrete outcome is: everything a set of points depends on.
 
-    ``winner`` is the boolean one-hot vector ``(..., n)``; ``exponentials`` are standard ones
+    ``winner`` is the boolean one-hot vector ``(n, rows)``; ``exponentials`` are standard ones
     independent of it, and ``key`` seeds further ones (both None if they are not needed).
     """
 
@@ -36,11 +36,11 @@ class Estimator(ABC):
     """
 
     @abstractmethod
-    def _points(self, outcome: Outcome) -> Points | None:
-        """Return the weighted simplex points of the derivative; None if there is no derivative."""
+    def _operator(self, outcome: Outcome) -> Operator | None:
+        """Return the derivative; None if there is none."""
 
-    def _value(self, outcome: Outcome, points: Points | None) -> Array:
-        """Return the forward value, category axis last: the one-hot vector of the winner."""
+    def _value(self, outcome: Outcome, operator: Operator | None) -> Array:
+        """Return the forward value ``(n, rows)``: the one-hot vector of the winner."""
         xp = array_namespace(outcome.winner)
         return xp.astype(outcome.winner, outcome.rows.log_probs.dtype)
 
@@ -96,8 +96,7 @@ class Estimator(ABC):
         True
         """
         rows = self._rows(logits, None, axis)
-        xp = array_namespace(rows.log_probs)
-        return xp.moveaxis(uniform(rng, self._noise_shape(rows), rows.log_probs), -1, rows.axis)
+        return uniform(rng, self._noise_shape(rows), rows.log_probs)
 
     def sample(
         self,
@@ -154,21 +153,21 @@ class Estimator(ABC):
         exponentials = key = None
         if index is None or self._random_given_outcome:
             uniforms = self._uniforms(rows, rng, noise)
-            fine = xp.all((uniforms >= 0) & (uniforms <= 1), axis=-1, keepdims=True)
+            fine = xp.all((uniforms >= 0) & (uniforms <= 1), axis=0)
             uniforms = xp.where(fine, uniforms, 0.5)
             rows = rows.only(fine)
-            exponentials = exponential(uniforms[..., : rows.n])
-            key = generator_key(uniforms[..., rows.n :]) if self._generator_words else None
+            exponentials = exponential(uniforms[: rows.n, :])
+            key = generator_key(uniforms[rows.n :, :]) if self._generator_words else None
         if index is None:
             drawn, exponentials = race(rows.log_probs, exponentials)
         else:
             drawn = rows.index(index)
             rows = rows.only(possible(rows, drawn))
-        drawn = xp.where(rows.valid[..., 0], drawn, -1)
+        drawn = xp.where(rows.valid, drawn, -1)
         outcome = Outcome(rows, is_category(drawn, rows.n), exponentials, key)
-        points = self._points(outcome)
-        value = xp.where(rows.valid, self._value(outcome, points), xp.nan)
-        return Draw(rows.restore(value), drawn, points, rows)
+        operator = self._operator(outcome)
+        value = xp.where(rows.valid, self._value(outcome, operator), xp.nan)
+        return Draw(rows.restore(value), xp.reshape(drawn, rows.batch), operator, rows)
 
     def gradient(
         self,
@@ -226,12 +225,11 @@ class Estimator(ABC):
         return rows if self._draws == 1 else rows.repeat(self._draws)
 
     def _noise_shape(self, rows: Rows) -> tuple[int, ...]:
-        return (*rows.batch, rows.n + self._generator_words)
+        return rows.shape(rows.n + self._generator_words)
 
     def _uniforms(self, rows: Rows, rng: Generator, noise: Array | None) -> Array:
-        shape = self._noise_shape(rows)
         if noise is None:
-            return uniform(rng, shape, rows.log_probs)
-        if rng is not None:
+            noise = uniform(rng, self._noise_shape(rows), rows.log_probs)
+        elif rng is not None:
             raise ValueError("both rng and noise are given: pass one of them")
-        return rows.adopt("noise", noise, shape)
+        return rows.adopt("noise", noise, rows.n + self._generator_words)

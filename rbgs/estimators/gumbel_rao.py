@@ -6,11 +6,14 @@ from typing import Literal
 from array_api_compat import array_namespace
 
 from rbgs._typing import Temperature
-from rbgs.conditional import ConditionalSamples
-from rbgs.draw import FixedPoints, Points
+from rbgs.control_variate import HIGHEST_TEMPERATURE
+from rbgs.draw import FixedPoints, Operator
 from rbgs.estimators.base import Estimator, Outcome
 from rbgs.inputs import check_count, check_option, check_temperature
 from rbgs.quadrature import ConditionalExpectation
+from rbgs.samples import ConditionalSamples
+
+_SAMPLING = ("monte_carlo", "lattice", "exact")
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,17 @@ class GumbelRao(Estimator):
 
     temperature: Temperature
     samples: int = 16
-    sampling: Literal["monte_carlo", "exact"] = "monte_carlo"
+    sampling: Literal["monte_carlo", "lattice", "exact"] = "lattice"
+    control_variate: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "temperature", check_temperature(self.temperature, zero=True))
         check_count("samples", self.samples)
-        check_option("sampling", self.sampling, ("monte_carlo", "exact"))
+        check_option("sampling", self.sampling, _SAMPLING)
+        if not isinstance(self.control_variate, bool):
+            raise TypeError(
+                f"control_variate must be a bool, got {type(self.control_variate).__name__}"
+            )
 
     @property
     def _is_limit(self) -> bool:
@@ -92,13 +100,14 @@ class GumbelRao(Estimator):
 
     @property
     def _random_given_outcome(self) -> bool:
-        return self.sampling == "monte_carlo" and not self._is_limit
+        return self.sampling != "exact" and not self._is_limit
 
     @property
     def _generator_words(self) -> int:
-        return 2 if self._random_given_outcome and self.samples > 1 else 0
+        independent = self.sampling == "monte_carlo" and not self._is_limit
+        return 2 if independent and self.samples > 1 else 0
 
-    def _points(self, outcome: Outcome) -> Points:
+    def _operator(self, outcome: Outcome) -> Operator:
         rows, winner = outcome.rows, outcome.winner
         if self._is_limit:
             xp = array_namespace(winner)
@@ -108,6 +117,13 @@ class GumbelRao(Estimator):
         temperature = rows.temperature(self.temperature)
         if self.sampling == "exact":
             return ConditionalExpectation(temperature, rows.log_probs, winner)
-        return ConditionalSamples.make(
-            temperature, self.samples, rows.log_probs, winner, outcome.exponentials, outcome.key
+        above = isinstance(temperature, float) and temperature > HIGHEST_TEMPERATURE
+        return ConditionalSamples(
+            temperature,
+            self.samples,
+            rows.log_probs,
+            winner,
+            outcome.exponentials,
+            outcome.key,
+            self.control_variate and not above,
         )

@@ -135,7 +135,7 @@ class Reinforce(Estimator):
     def _function_of_outcome(self) -> bool:
         return self.samples == 1 and not isinstance(self.baseline, RunningMean)
 
-    def _points(self, outcome: Outcome) -> None:
+    def _operator(self, outcome: Outcome) -> None:
         return None
 
     def gradient(
@@ -157,9 +157,10 @@ class Reinforce(Estimator):
         rows = draw._rows
         loss, _, direct = evaluate(oracle, draw.value, rows.axis)
         xp = array_namespace(rows.log_probs)
-        advantage = xp.astype(loss, rows.log_probs.dtype, copy=False) - self._baseline(loss)
-        value = xp.moveaxis(xp.astype(draw.value, rows.log_probs.dtype, copy=False), rows.axis, -1)
-        estimate = advantage[..., None] * (value - xp.exp(rows.log_probs))
+        dtype = rows.log_probs.dtype
+        advantage = xp.reshape(xp.astype(loss - self._baseline(loss), dtype, copy=False), (-1,))
+        value = rows.adopt("value", draw.value, rows.n)
+        estimate = advantage * (value - xp.exp(rows.log_probs))
         if isinstance(self.baseline, RunningMean):
             self.baseline.update(loss)
         estimate = rows.restore(estimate)

@@ -3,20 +3,19 @@
 from dataclasses import dataclass
 
 from rbgs._typing import Array, Temperature
-from rbgs.conditional import ConditionalSamples
-from rbgs.draw import FixedPoints, Points
+from rbgs.draw import FixedPoints, Operator
 from rbgs.estimators.base import Estimator, Outcome
 from rbgs.inputs import check_temperature
+from rbgs.samples import ConditionalSamples
 
 
 def drawn_point(temperature: Temperature, outcome: Outcome) -> FixedPoints:
     r"""Return the point :math:`\operatorname{softmax}((\theta + G) / \tau)` of the draw."""
     temperature = outcome.rows.temperature(temperature)
-    samples = ConditionalSamples.make(
+    drawn = ConditionalSamples(
         temperature, 1, outcome.rows.log_probs, outcome.winner, outcome.exponentials
     )
-    ((_, point),) = samples.blocks()
-    return FixedPoints(temperature, (point[..., 0, :],))
+    return FixedPoints(temperature, (drawn.points()[:, 0, :],))
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,9 @@ class GumbelSoftmax(Estimator):
     def _random_given_outcome(self) -> bool:
         return True
 
-    def _points(self, outcome: Outcome) -> FixedPoints:
+    def _operator(self, outcome: Outcome) -> FixedPoints:
         return drawn_point(self.temperature, outcome)
 
-    def _value(self, outcome: Outcome, points: Points | None) -> Array:
-        assert isinstance(points, FixedPoints)
-        return points.points[0]
+    def _value(self, outcome: Outcome, operator: Operator | None) -> Array:
+        assert isinstance(operator, FixedPoints)
+        return operator.points[0]

@@ -50,7 +50,7 @@ class StraightThrough(Estimator):
     def __post_init__(self) -> None:
         object.__setattr__(self, "temperature", check_temperature(self.temperature))
 
-    def _points(self, outcome: Outcome) -> FixedPoints:
+    def _operator(self, outcome: Outcome) -> FixedPoints:
         temperature = outcome.rows.temperature(self.temperature)
         return FixedPoints(temperature, (softmax(outcome.rows.log_probs, temperature),))
 
@@ -97,5 +97,5 @@ class StraightThroughGumbelSoftmax(Estimator):
     def _random_given_outcome(self) -> bool:
         return True
 
-    def _points(self, outcome: Outcome) -> FixedPoints:
+    def _operator(self, outcome: Outcome) -> FixedPoints:
         return drawn_point(self.temperature, outcome)

@@ -1,0 +1,153 @@
+"""Loops over blocks: of samples, one after the other; of rows, on threads where that helps."""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from array_api_compat import is_jax_namespace, is_numpy_namespace
+
+from rbgs._typing import Array, Namespace
+
+Carry = TypeVar("Carry")
+
+_threads = int(os.environ.get("RBGS_NUM_THREADS", "0")) or os.cpu_count() or 1
+_compiled = os.environ.get("RBGS_COMPILED", "1") != "0"
+
+
+def set_num_threads(count: int) -> None:
+    """Set how many threads share the rows of NumPy arrays.
+
+    Other libraries have threads of their own. The result does not depend on the number. The
+    environment variable ``RBGS_NUM_THREADS`` sets it at import; by default it is the number of
+    processors that the process may use.
+
+    Parameters
+    ----------
+    count : int
+        At least 1.
+
+    Raises
+    ------
+    ValueError
+        ``count`` is below 1.
+
+    Examples
+    --------
+    >>> import rbgs
+    >>> rbgs.set_num_threads(2)
+    >>> rbgs.get_num_threads()
+    2
+    """
+    global _threads
+    if count < 1:
+        raise ValueError(f"the number of threads must be at least 1, got {count}")
+    _threads = count
+
+
+def get_num_threads() -> int:
+    """Return how many threads share the rows of NumPy arrays.
+
+    Returns
+    -------
+    int
+        See :func:`set_num_threads`.
+    """
+    return _threads
+
+
+def set_compiled(flag: bool) -> None:
+    """Set whether NumPy arrays go through the compiled engine, if it is installed.
+
+    The engine needs Numba, the extra ``fast``. It computes the same, up to rounding. Its first call
+    compiles for some seconds; later processes load what was compiled from Numba's cache. The
+    environment variable ``RBGS_COMPILED=0`` turns it off at import.
+
+    Parameters
+    ----------
+    flag : bool
+        False to use NumPy alone.
+
+    Examples
+    --------
+    >>> import rbgs
+    >>> rbgs.set_compiled(False)
+    >>> rbgs.is_compiled()
+    False
+    >>> rbgs.set_compiled(True)
+    """
+    global _compiled
+    _compiled = bool(flag)
+
+
+def is_compiled() -> bool:
+    """Tell whether NumPy arrays go through the compiled engine.
+
+    Returns
+    -------
+    bool
+        Whether it is installed and not turned off by :func:`set_compiled`.
+    """
+    return _compiled and _has_numba()
+
+
+@lru_cache(maxsize=1)
+def _has_numba() -> bool:
+    return importlib.util.find_spec("numba") is not None
+
+
+@lru_cache(maxsize=1)
+def _pool(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="rbgs")
+
+
+def over_samples(
+    xp: Namespace,
+    first: int,
+    last: int,
+    size: int,
+    body: Callable[[Any, int, Carry], Carry],
+    carry: Carry,
+) -> Carry:
+    """Return ``carry`` after ``body(start, count, carry)`` for all blocks of samples, in order.
+
+    Under JAX the blocks of full size are one loop of the compiled program, where ``start`` is an
+    abstract value.
+    """
+    full = (last - first) // size
+    if is_jax_namespace(xp) and full > 1:
+        loop = sys.modules["jax"].lax.fori_loop
+        carry = loop(0, full, lambda i, c: body(first + i * size, size, c), carry)
+    else:
+        for block in range(full):
+            carry = body(first + block * size, size, carry)
+    start = first + full * size
+    return body(start, last - start, carry) if start < last else carry
+
+
+def over_rows(
+    xp: Namespace, rows: int, size: int, part: Callable[[slice], tuple[Array, ...]]
+) -> tuple[Array, ...]:
+    """Return the results of ``part`` for all blocks of rows, joined along their last axis."""
+    if size >= rows:
+        return part(slice(0, rows))
+    slices = [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
+    if is_numpy_namespace(xp) and _threads > 1:
+        parts = list(_pool(_threads).map(part, slices))
+    else:
+        parts = [part(rows_) for rows_ in slices]
+    return tuple(xp.concat(list(pieces), axis=-1) for pieces in zip(*parts, strict=True))
+
+
+def share_rows(rows: int, multiple: int, work: Callable[[int, int], None]) -> None:
+    """Call ``work(begin, end)`` for parts of the rows, one for each thread, in whole multiples."""
+    part = -(-rows // (_threads * multiple)) * multiple
+    starts = range(0, rows, max(1, part))
+    if len(starts) > 1:
+        list(_pool(_threads).map(lambda a: work(a, min(a + part, rows)), starts))
+    else:
+        for start in starts:
+            work(start, rows)
