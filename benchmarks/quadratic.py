@@ -100,12 +100,18 @@ def tile(x: Array, *leading: int) -> Array:
     return array_namespace(x).broadcast_to(x, (*leading, *x.shape))
 
 
+def monte_carlo(temperature: float, samples: int) -> rbgs.GumbelRao:
+    """Return the estimator as in the paper."""
+    return rbgs.GumbelRao(temperature, samples, "monte_carlo", control_variate=False)
+
+
 def estimators(temperature: float) -> dict[str, rbgs.Estimator]:
     """Name the estimators of the table."""
     return {
         "ST": rbgs.StraightThrough(temperature),
         "ST-GS": rbgs.StraightThroughGumbelSoftmax(temperature),
-        **{f"GR-MC{k}": rbgs.GumbelRao(temperature, samples=k) for k in SAMPLES},
+        **{f"GR-MC{k}": monte_carlo(temperature, k) for k in SAMPLES},
+        "GR": rbgs.GumbelRao(temperature),
         "GR exact": rbgs.GumbelRao(temperature, sampling="exact"),
     }
 
@@ -185,7 +191,7 @@ def total_variance_table(
         second = float(between_outcomes(exact, probs))
         table.add_section()
         for b, k in SIZES:
-            estimator = rbgs.GumbelRao(temperature, samples=k)
+            estimator = monte_carlo(temperature, k)
             logits = tile(problem.logits, draws, b)
             estimates = to_numpy(estimator.gradient(problem, logits, rng=rng)).mean(axis=1)
             deviations = np.sum((estimates - estimates.mean(axis=0)) ** 2, axis=-1)
@@ -249,7 +255,7 @@ def draw_figure(
     for temperature in TEMPERATURES:
         one = log_trace(rbgs.StraightThroughGumbelSoftmax(temperature), problem, 2000, rng)
         tick()
-        rao = log_trace(rbgs.GumbelRao(temperature, samples=1000), problem, 10, rng)
+        rao = log_trace(monte_carlo(temperature, 1000), problem, 10, rng)
         tick()
         rows.append((one, rao, one - rao))
 

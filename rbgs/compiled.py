@@ -9,6 +9,7 @@ This module is imported only when it is used: see `rbgs.engine.set_compiled`.
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import numba as nb
@@ -19,11 +20,9 @@ from numpy.polynomial import Chebyshev, Polynomial
 from rbgs import control_variate
 from rbgs._typing import Array
 from rbgs.conditional import race_rates
-from rbgs.engine import share_rows
+from rbgs.engine import share_work
 from rbgs.lattice import generators
 
-# Rows taken together: whole vectors, and few enough for the first cache.
-LANES = 64
 # No "nnan" and "ninf": a row that cannot be answered is NaN.
 _jit = nb.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "arcp", "nsz"})
 
@@ -129,163 +128,207 @@ def _uniform_double(x, y):
 
 
 @_jit
-def _lattice(e, of_winner, k, turns, samples, shift, shift_winner, first, lanes):
-    """Write the exponentials of point k of a lattice, for some lanes."""
-    one = shift.dtype.type(1)
-    least = shift.dtype.type(np.finfo(shift.dtype).eps / 4)
-    phase = shift.dtype.type(shift.dtype.type(k) / samples)
-    for lane in range(lanes):
-        u = _fraction(phase + shift_winner[first + lane], one)
-        of_winner[lane] = -_log1p(-(least if u < least else u))
-    for j in range(e.shape[0]):
-        phase = shift.dtype.type(shift.dtype.type((turns[j] * k) % np.int64(samples)) / samples)
-        for lane in range(lanes):
-            e[j, lane] = -_log1p(-_fraction(phase + shift[j, first + lane], one))
+def _pack(block, x, first):
+    """Copy the lanes of some rows; behind the last row it is repeated."""
+    rows = x.shape[1]
+    for j in range(x.shape[0]):
+        for lane in range(block.shape[1]):
+            block[j, lane] = x[j, min(first + lane, rows - 1)]
 
 
 @_jit
-def _independent(e, of_winner, k, key, winner, first, lanes):
-    """Write the exponentials of sample k of the counter-based generator, for some lanes."""
-    n = e.shape[0]
+def _lattice_winner(inverse, phase, shift):
+    """Write 1 / E_i of a point of the lattice."""
+    one = shift.dtype.type(1)
+    least = shift.dtype.type(np.finfo(shift.dtype).eps / 4)
+    for lane in range(shift.shape[0]):
+        u = _fraction(phase + shift[lane], one)
+        inverse[lane] = one / -_log1p(-(least if u < least else u))
+
+
+@_jit
+def _lattice(e, shift, phase):
+    """Write E_j of a point of the lattice."""
+    one = shift.dtype.type(1)
+    for lane in range(e.shape[0]):
+        e[lane] = -_log1p(-_fraction(phase + shift[lane], one))
+
+
+@_jit
+def _independent(e, k, key):
+    """Write all E_j of sample k of the counter-based generator."""
+    n, lanes = e.shape
     sample = np.uint32(k)
     if e.itemsize == 4:
         half = (n + 1) // 2
         for j in range(half):
-            paired = j + half < n
             for lane in range(lanes):
-                x, y = _threefry(key[0, first + lane], key[1, first + lane], sample, np.uint32(j))
+                x, y = _threefry(key[0, lane], key[1, lane], sample, np.uint32(j))
                 e[j, lane] = -_log1p(-e.dtype.type(_uniform_single(x)))
-                if paired:
+                if j + half < n:
                     e[j + half, lane] = -_log1p(-e.dtype.type(_uniform_single(y)))
     else:
         for j in range(n):
             for lane in range(lanes):
-                x, y = _threefry(key[0, first + lane], key[1, first + lane], sample, np.uint32(j))
+                x, y = _threefry(key[0, lane], key[1, lane], sample, np.uint32(j))
                 e[j, lane] = -_log1p(-e.dtype.type(_uniform_double(x, y)))
-    _of_winner(e, of_winner, winner, first, lanes)
 
 
 @_jit
-def _of_winner(e, of_winner, winner, first, lanes):
-    for lane in range(lanes):
-        of_winner[lane] = 0
+def _inverse_of_winner(inverse, e, winner):
+    for lane in range(e.shape[1]):
+        inverse[lane] = 0
     for j in range(e.shape[0]):
-        for lane in range(lanes):
-            if winner[first + lane] == j:
-                of_winner[lane] = e[j, lane]
+        for lane in range(e.shape[1]):
+            if winner[lane] == j:
+                inverse[lane] = e.dtype.type(1) / e[j, lane]
 
 
 @_jit
 def _sums(
-    out, begin, end, rates, weights, vector, winner, exponentials, shift, shift_winner, key, turns,
-    samples, inverse_temperature, others,
+    out, begin, end, lanes, rates, weights, vector, winner, inverse_temperature, others, shift,
+    shift_winner, key, phases, start, first_sample, last_sample,
 ):  # fmt: skip
     """Write sum_k (s v - s <s, v>) into out[0] and sum_k a into out[1], for some rows."""
-    n = vector.shape[0]
+    n, rows = vector.shape
     dtype = vector.dtype
-    e = np.empty((n, LANES), dtype)
-    first_sum = np.empty((n, LANES), dtype)
-    second_sum = np.empty((n, LANES), dtype)
-    pairs = np.empty((n, LANES), dtype)
-    of_winner = np.empty(LANES, dtype)
-    total = np.empty(LANES, dtype)
-    dot = np.empty(LANES, dtype)
     one = dtype.type(1)
-    for first in range(begin, end, LANES):
-        lanes = min(LANES, end - first)
+    reduced, lattice = others.shape[0] > 0, phases.shape[0] > 0
+    rate = np.empty((n, lanes), dtype)
+    weight = np.empty((n, lanes), dtype)
+    vec = np.empty((n, lanes), dtype)
+    moved = np.empty((n, lanes), dtype)
+    other = np.empty((n, lanes), dtype)
+    r = np.empty((n, lanes), dtype)
+    first_sum = np.empty((n, lanes), dtype)
+    second_sum = np.empty((n, lanes), dtype)
+    pairs = np.empty((n, lanes), dtype)
+    moved_winner = np.empty(lanes, dtype)
+    power = np.empty(lanes, dtype)
+    inverse = np.empty(lanes, dtype)
+    total = np.empty(lanes, dtype)
+    dot = np.empty(lanes, dtype)
+    keys = np.empty((2, lanes), np.uint32)
+    won = np.empty(lanes, np.int64)
+    for first in range(begin, end, lanes):
+        _pack(rate, rates, first)
+        _pack(weight, weights, first)
+        _pack(vec, vector, first)
+        if reduced:
+            _pack(other, others, first)
+        _pack(moved, shift, first)
+        if key.shape[1] > 0:
+            _pack(keys, key, first)
+        for lane in range(lanes):
+            column = min(first + lane, rows - 1)
+            power[lane] = -inverse_temperature[column]
+            won[lane] = winner[column]
+            moved_winner[lane] = shift_winner[column]
         first_sum[:] = 0
         second_sum[:] = 0
         pairs[:] = 0
-        for k in range(samples):
-            if turns.shape[0] > 0:
-                _lattice(e, of_winner, k, turns, samples, shift, shift_winner, first, lanes)
-            elif k > 0:
-                _independent(e, of_winner, k, key, winner, first, lanes)
+        for k in range(first_sample, last_sample):
+            if lattice:
+                _lattice_winner(inverse, phases[0, k - start], moved_winner)
             else:
-                for j in range(n):
-                    for lane in range(lanes):
-                        e[j, lane] = exponentials[j, first + lane]
-                _of_winner(e, of_winner, winner, first, lanes)
-            for lane in range(lanes):
-                of_winner[lane] = one / of_winner[lane]
-                total[lane] = 0
-                dot[lane] = 0
+                if k > 0:
+                    _independent(r, k, keys)
+                else:
+                    r[:] = moved
+                _inverse_of_winner(inverse, r, won)
+            total[:] = 0
+            dot[:] = 0
             for j in range(n):
+                if lattice:
+                    generator = 1 + j % (phases.shape[0] - 1)
+                    _lattice(r[j], moved[j], phases[generator, k - start])
                 for lane in range(lanes):
-                    ratio = e[j, lane] * of_winner[lane] * rates[j, first + lane]
-                    r = _exp(-_log1p(ratio) * inverse_temperature[first + lane])
-                    r = r * weights[j, first + lane]
-                    e[j, lane] = r
-                    total[lane] += r
-                    dot[lane] += r * vector[j, first + lane]
+                    ratio = r[j, lane] * inverse[lane] * rate[j, lane]
+                    relative = _exp(_log1p(ratio) * power[lane]) * weight[j, lane]
+                    r[j, lane] = relative
+                    total[lane] += relative
+                    dot[lane] += relative * vec[j, lane]
             for lane in range(lanes):
                 total[lane] = one / total[lane]
                 dot[lane] *= total[lane]
             for j in range(n):
                 for lane in range(lanes):
-                    s = e[j, lane] * total[lane]
+                    s = r[j, lane] * total[lane]
                     first_sum[j, lane] += s
                     second_sum[j, lane] += s * dot[lane]
-                if others.shape[0] > 0:
+                if reduced:
                     for lane in range(lanes):
-                        whole = others[j, first + lane] + e[j, lane]
-                        pairs[j, lane] += e[j, lane] / (whole * whole)
+                        whole = other[j, lane] + r[j, lane]
+                        pairs[j, lane] += r[j, lane] / (whole * whole)
         for j in range(n):
-            for lane in range(lanes):
-                v = vector[j, first + lane]
-                out[0, j, first + lane] = first_sum[j, lane] * v - second_sum[j, lane]
+            for lane in range(min(lanes, end - first)):
+                out[0, j, first + lane] = first_sum[j, lane] * vec[j, lane] - second_sum[j, lane]
                 out[1, j, first + lane] = pairs[j, lane]
 
 
 @_jit
-def _constants(out, begin, end, probs, nodes, powers, weights, share):
+def _constants(
+    out, begin, end, lanes, probs, mean_powers, mean_weights, nodes, powers, weights, share
+):  # fmt: skip
     """Write 1 + m_j and E[a_j] of `rbgs.control_variate` into out, for some rows."""
     n = probs.shape[0]
-    dtype = probs.dtype
-    one = dtype.type(1)
-    total = np.empty(LANES, dtype)
-    sums = np.empty(LANES, dtype)
-    for first in range(begin, end, LANES):
-        lanes = min(LANES, end - first)
+    one = probs.dtype.type(1)
+    p = np.empty((n, lanes), probs.dtype)
+    mean = np.empty((n, lanes), probs.dtype)
+    total = np.empty(lanes, probs.dtype)
+    sums = np.empty(lanes, probs.dtype)
+    for first in range(begin, end, lanes):
+        _pack(p, probs, first)
         total[:] = 0
         for j in range(n):
             sums[:] = 0
-            for q in range(nodes.shape[0]):
-                power, weight = powers[q], weights[q]
+            for q in range(mean_powers.shape[0]):
+                power, weight = mean_powers[q], mean_weights[q]
                 for lane in range(lanes):
-                    p = probs[j, first + lane]
-                    inverse = one / (power * (one - p) + p)
-                    sums[lane] += (weight * inverse) * (p * inverse)
+                    inverse = one / (power * (one - p[j, lane]) + p[j, lane])
+                    sums[lane] += (weight * inverse) * (p[j, lane] * inverse)
             for lane in range(lanes):
-                out[0, j, first + lane] = sums[lane]
+                mean[j, lane] = sums[lane]
                 total[lane] += sums[lane]
         for j in range(n):
             sums[:] = 0
             for lane in range(lanes):
-                mean = out[0, j, first + lane]
-                out[0, j, first + lane] = one + share * (total[lane] - mean)
+                mean[j, lane] = one + share * (total[lane] - mean[j, lane])
             for q in range(nodes.shape[0]):
                 power, weight, node = powers[q], weights[q], nodes[q]
                 for lane in range(lanes):
-                    p = probs[j, first + lane]
-                    whole = out[0, j, first + lane] + node
-                    inverse = one / ((power * (one - p) + p) * whole)
-                    sums[lane] += (weight * inverse) * (p * inverse)
-            for lane in range(lanes):
+                    whole = mean[j, lane] + node
+                    inverse = one / ((power * (one - p[j, lane]) + p[j, lane]) * whole)
+                    sums[lane] += (weight * inverse) * (p[j, lane] * inverse)
+            for lane in range(min(lanes, end - first)):
+                out[0, j, first + lane] = mean[j, lane]
                 out[1, j, first + lane] = sums[lane]
+
+
+def _lanes(n: int, rows: int) -> int:
+    """Return how many rows are taken together: whole vectors, few enough for the cache."""
+    return 64 if rows >= 256 and n <= 1024 else 16
 
 
 def constants(probs: Array, temperature: float) -> Array:
     """Return what `rbgs.control_variate.constants` does, as one array, for one temperature."""
-    nodes, powers, weights = (x[:, 0] for x in control_variate.quadrature(temperature, probs))
-    out = np.empty((2, *probs.shape), probs.dtype)
-    share = probs.dtype.type(control_variate.SHARE)
-    share_rows(
-        probs.shape[1],
-        LANES,
-        lambda a, b: _constants(out, a, b, probs, nodes, powers, powers * weights, share),
-    )
+    single = probs.dtype == np.float32
+    count = control_variate.node_count(temperature, single)
+    _, *means = control_variate.quadrature(temperature, probs, control_variate.MEAN_NODES)
+    rules = (*means, *control_variate.quadrature(temperature, probs, count))
+    n, rows = probs.shape
+    lanes = _lanes(n, rows)
+    out = np.empty((2, n, rows), probs.dtype)
+    arguments = (lanes, probs, *(x[:, 0] for x in rules), probs.dtype.type(control_variate.SHARE))
+    tasks = [partial(_constants, out, *part, *arguments) for part in _parts(rows, lanes)]
+    share_work(tasks, n * rows * count)
     return out
+
+
+def _parts(rows: int, lanes: int) -> list[tuple[int, int]]:
+    """Divide the rows into at most four parts, of whole blocks of lanes."""
+    part = max(1, -(-rows // (4 * lanes))) * lanes
+    return [(begin, min(begin + part, rows)) for begin in range(0, rows, part)]
 
 
 def sums(points: Any, vector: Array, others: Array) -> Array:
@@ -294,21 +337,40 @@ def sums(points: Any, vector: Array, others: Array) -> Array:
     dtype, samples = vector.dtype, points.samples
     rates, weights = race_rates(points.log_probs, points.winner, points.temperature)
     winner = np.where(points.winner.any(axis=0), points.winner.argmax(axis=0), -1)
-    shift, turns = np.empty((n, 0), dtype), np.empty(0, np.int64)
-    key = np.empty((2, 0), np.uint32)
-    if points.key is not None:
-        key = np.ascontiguousarray(points.key).view(np.uint32)
-    elif samples > 1:
+    inverse = np.broadcast_to(dtype.type(1) / points.temperature, (rows,)).astype(dtype)
+    lattice = points.key is None and samples > 1
+    shift, shift_winner, key = points.exponentials, points.exponentials[0], np.empty((2, 0), "u4")
+    if lattice:
         shift = -np.expm1(-points.exponentials)
-        found = generators(samples)
-        turns = np.asarray([found[j % len(found)] for j in range(n)], np.int64)
-    shift_winner = np.sum(np.where(points.winner, shift, 0), axis=0) if shift.size else shift[0]
-    inverse = np.ascontiguousarray(np.broadcast_to(dtype.type(1) / points.temperature, (rows,)))
-    arrays = (rates, weights, vector, winner, points.exponentials, shift, shift_winner, key, turns)
-    out = np.empty((2, n, rows), dtype)
-    share_rows(
-        rows,
-        LANES,
-        lambda a, b: _sums(out, a, b, *arrays, samples, inverse.astype(dtype), others),
-    )
-    return out
+        shift_winner = np.sum(np.where(points.winner, shift, 0), axis=0)
+    elif points.key is not None:
+        key = np.ascontiguousarray(points.key).view(np.uint32)
+    lanes = _lanes(n, rows)
+    arrays = (lanes, rates, weights, vector, winner, inverse, others, shift, shift_winner, key)
+    total = np.zeros((2, n, rows), dtype)
+    for start in range(0, samples, _SAMPLES):
+        stop = min(start + _SAMPLES, samples)
+        phases = _phases(samples, start, stop, dtype) if lattice else np.empty((0, 0), dtype)
+        # With few rows the samples are shared out as well, in parts that the shapes fix.
+        segments = min(4, stop - start) if rows <= 2 * lanes else 1
+        bounds = [start + (stop - start) * i // segments for i in range(segments + 1)]
+        out = np.empty((segments, 2, n, rows), dtype)
+        tasks = [
+            partial(_sums, out[i], *part, *arrays, phases, start, bounds[i], bounds[i + 1])
+            for i in range(segments)
+            for part in _parts(rows, lanes)
+        ]
+        share_work(tasks, n * rows * (stop - start))
+        for segment in out:
+            total += segment
+    return total
+
+
+# Samples whose phases are made at once.
+_SAMPLES = 4096
+
+
+def _phases(samples: int, start: int, stop: int, dtype: Any) -> Array:
+    """Return frac(k z / K): the winner's in row 0, then those of the generators."""
+    z = np.asarray([1, *generators(samples)])
+    return (z[:, None] * np.arange(start, stop) % samples).astype(dtype) / dtype.type(samples)

@@ -23,6 +23,14 @@ from rbgs._typing import Array, Temperature
 HIGHEST_TEMPERATURE = 2.0
 # The constant, relative to the mean of the other rivals' sum: the best of those measured.
 SHARE = 1.5
+MEAN_NODES = 6
+
+
+def pays(n: int, temperature: Temperature) -> bool:
+    """Tell whether it lowers the variance by more than it costs: see `benchmarks/variance.py`."""
+    if isinstance(temperature, float) and temperature > HIGHEST_TEMPERATURE:
+        return False
+    return n <= 16 or (isinstance(temperature, float) and temperature <= 0.5)
 
 
 @lru_cache(maxsize=16)
@@ -42,30 +50,34 @@ def node_count(temperature: Temperature, single: bool) -> int:
     return 32 if single else 64
 
 
-def quadrature(temperature: Temperature, like: Array) -> tuple[Array, Array, Array]:
-    r"""Return nodes r, :math:`r^\tau` and :math:`\tau` times the weights: ``(node, 1 or rows)``."""
+def quadrature(temperature: Temperature, like: Array, count: int) -> tuple[Array, Array, Array]:
+    r"""Return nodes r, :math:`r^\tau` and weights :math:`\tau r^\tau w`: ``(node, 1 or rows)``."""
     xp = array_namespace(like)
-    single = like.dtype == xp.float32
-    nodes, weights = _gauss_legendre(node_count(temperature, single))
+    nodes, weights = _gauss_legendre(count)
 
     def array(x: np.ndarray) -> Any:
         return xp.asarray(x[:, None], dtype=like.dtype, device=device(like))
 
     if isinstance(temperature, float):
-        return array(nodes), array(nodes**temperature), array(weights * temperature)
+        power = nodes**temperature
+        return array(nodes), array(power), array(temperature * power * weights)
     r = array(nodes)
-    return r, r**temperature, array(weights) * temperature
+    power = r**temperature
+    return r, power, temperature * power * array(weights)
 
 
 def constants(probs: Array, winner: Array, temperature: Temperature) -> tuple[Array, Array]:
     """Return :math:`1 + m_j` and :math:`E[a_j]`, each ``(n, rows)``; the latter 0 at the winner."""
     xp = array_namespace(probs)
-    r, power, weights = quadrature(temperature, probs)
     p = xp.where(winner, 0.0, probs)[None, ...]
-    # r^τ (1 - p) + p; written as two quotients it stays in range where p and r^τ are tiny.
-    below = power[:, None, :] + p * (1 - power)[:, None, :]
-    density = (power * weights)[:, None, :] / below * (p / below)
-    means = xp.sum(density, axis=0)  # E[r_j]
+
+    def density(count: int) -> tuple[Array, Array]:
+        r, power, weights = quadrature(temperature, probs, count)
+        # As two quotients it stays in range where p and r^τ are tiny.
+        below = power[:, None, :] + p * (1 - power)[:, None, :]
+        return r[:, None, :], weights[:, None, :] / below * (p / below)
+
+    means = xp.sum(density(MEAN_NODES)[1], axis=0)  # E[r_j], roughly: any value serves
     others = 1 + SHARE * (xp.sum(means, axis=0) - means)
-    expected = xp.sum(density / (others + r[:, None, :]) ** 2, axis=0)
-    return others, expected
+    r, weighted = density(node_count(temperature, probs.dtype == xp.float32))
+    return others, xp.sum(weighted / (others + r) ** 2, axis=0)

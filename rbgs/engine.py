@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -142,12 +142,14 @@ def over_rows(
     return tuple(xp.concat(list(pieces), axis=-1) for pieces in zip(*parts, strict=True))
 
 
-def share_rows(rows: int, multiple: int, work: Callable[[int, int], None]) -> None:
-    """Call ``work(begin, end)`` for parts of the rows, one for each thread, in whole multiples."""
-    part = -(-rows // (_threads * multiple)) * multiple
-    starts = range(0, rows, max(1, part))
-    if len(starts) > 1:
-        list(_pool(_threads).map(lambda a: work(a, min(a + part, rows)), starts))
+# Below this many elements a thread takes longer to wake than to compute.
+_WORTH_A_THREAD = 2**17
+
+
+def share_work(tasks: Sequence[Callable[[], None]], elements: int) -> None:
+    """Run tasks that write to places of their own, on threads if they are worth it."""
+    if _threads == 1 or len(tasks) == 1 or elements < _WORTH_A_THREAD:
+        for task in tasks:
+            task()
     else:
-        for start in starts:
-            work(start, rows)
+        list(_pool(_threads).map(lambda task: task(), tasks))

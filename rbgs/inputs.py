@@ -117,7 +117,7 @@ def check_count(name: str, count: int, least: int = 1) -> None:
         raise ValueError(f"{name} must be at least {least}, got {count}")
 
 
-def check_option(name: str, option: object, options: tuple[str, ...]) -> None:
+def check_option(name: str, option: object, options: tuple[object, ...]) -> None:
     """Raise unless ``option`` is one of the options."""
     if option not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {option!r}")

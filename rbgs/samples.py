@@ -228,7 +228,9 @@ class _Sampler:
     def _over_winner(self, exponentials: Array) -> Array:
         xp = array_namespace(exponentials)
         winner = self.points.winner[:, None, :]
-        return exponentials / xp.sum(xp.where(winner, exponentials, 0.0), axis=0)
+        of_winner = xp.sum(xp.where(winner, exponentials, 0.0), axis=0)
+        # A row that cannot be answered has no winner.
+        return exponentials / xp.where(of_winner == 0, 1.0, of_winner)
 
     def _lattice_ratios(self, z: Array, numbers: Array) -> Array:
         """Return E_j / E_i, the exponentials made of the points of the lattice."""

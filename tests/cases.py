@@ -10,11 +10,22 @@ PATHWISE = [
     rbgs.GumbelSoftmax(0.7),
     rbgs.StraightThrough(1.3),
     rbgs.StraightThroughGumbelSoftmax(0.4),
+    rbgs.GumbelRao(0.5, samples=7, sampling="monte_carlo", control_variate=False),
     rbgs.GumbelRao(0.5, samples=7),
     rbgs.GumbelRao(0.5, sampling="exact"),
     rbgs.GumbelRao(0),
 ]
 ESTIMATORS = [*PATHWISE, rbgs.Reinforce()]
+
+
+# Those whose further points are numbered by category: a permutation of categories is another draw.
+NUMBERED = PATHWISE[3:5]
+
+
+def softmax(x, axis=-1):
+    """Return the softmax, independently of the library."""
+    weights = np.exp(x - x.max(axis=axis, keepdims=True))
+    return weights / weights.sum(axis=axis, keepdims=True)
 
 
 def name(estimator):

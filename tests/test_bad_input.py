@@ -8,7 +8,7 @@ from cases import ESTIMATORS, PATHWISE, name, quadratic
 import rbgs
 
 each_estimator = pytest.mark.parametrize("estimator", ESTIMATORS, ids=name)
-ESTIMATOR = rbgs.GumbelRao(0.5, samples=4)
+ESTIMATOR = rbgs.GumbelRao(0.5, samples=4, sampling="monte_carlo")
 
 
 def zeros(xp, *shape):
@@ -78,9 +78,13 @@ def test_unknown_options_and_counts():
     with pytest.raises(TypeError, match="samples must be an int, got float"):
         rbgs.GumbelRao(0.5, samples=2.0)
     with pytest.raises(
-        ValueError, match="sampling must be one of 'monte_carlo', 'exact'; got 'iid'"
+        ValueError, match=r"sampling must be one of 'monte_carlo', 'lattice', 'exact'; got 'iid'"
     ):
         rbgs.GumbelRao(0.5, sampling="iid")
+    with pytest.raises(ValueError, match="control_variate must be one of None, True, False"):
+        rbgs.GumbelRao(0.5, control_variate="yes")
+    with pytest.raises(ValueError, match="number of threads must be at least 1"):
+        rbgs.set_num_threads(0)
     with pytest.raises(ValueError, match="samples must be at least 2"):
         rbgs.Reinforce(baseline="leave_one_out")
     with pytest.raises(ValueError, match="baseline must be None"):

@@ -17,6 +17,8 @@ REFERENCE = json.loads(Path(__file__).with_name("reference_values.json").read_te
 LOGITS = np.asarray([0.518, 1.232, 0.496, -0.955])
 ORACLE = quadratic(np, np.asarray([0.1, 0.4, 0.2, 0.3]), np.asarray([1.0, -2.0, 0.5, 3.0]))
 
+SCHEMES = list(itertools.product(["monte_carlo", "lattice"], [False, True]))
+
 
 def case_name(case):
     return f"n{len(case['logits'])}-t{case['temperature']}"
@@ -53,28 +55,30 @@ def test_exact_sampling_agrees_with_monte_carlo_for_many_categories(n, temperatu
     rng = np.random.default_rng(0)
     logits, v = rng.normal(size=n), rng.normal(size=n)
     exact = rbgs.GumbelRao(temperature, sampling="exact").sample(logits, index=3).jvp(v)
-    many = rbgs.GumbelRao(temperature, samples=40).sample(
-        np.tile(logits, (4000, 1)), index=3, rng=1
-    )
-    standard_error_test(many.jvp(np.tile(v, (4000, 1))), exact)
+    for scheme in SCHEMES:
+        estimator = rbgs.GumbelRao(temperature, 40, *scheme)
+        many = estimator.sample(np.tile(logits, (4000, 1)), index=3, rng=1)
+        standard_error_test(many.jvp(np.tile(v, (4000, 1))), exact)
 
 
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0])
-def test_the_mean_of_monte_carlo_is_the_exact_expectation(xp, temperature):
+def test_the_mean_of_the_samples_is_the_exact_expectation(xp, temperature, scheme):
     rows, samples = 50_000, 4
     v = np.asarray([1.0, -0.5, 0.3, 2.0])
     exact = rbgs.GumbelRao(temperature, sampling="exact").sample(LOGITS, index=0).jvp(v)
     logits = xp.asarray(np.tile(LOGITS, (rows, 1)))
-    draw = rbgs.GumbelRao(temperature, samples=samples).sample(logits, index=0, rng=3)
+    draw = rbgs.GumbelRao(temperature, samples, *scheme).sample(logits, index=0, rng=3)
     standard_error_test(to_numpy(draw.jvp(xp.asarray(np.tile(v, (rows, 1))))), exact)
 
 
-def test_the_mean_of_monte_carlo_in_single_precision_from_native_generators(backend, xp):
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+def test_the_mean_in_single_precision_from_native_generators(backend, xp, scheme):
     rows = 200_000
     exact = rbgs.GumbelRao(0.5, sampling="exact").sample(LOGITS, index=1).jvp(np.arange(4.0))
     logits = xp.asarray(np.tile(LOGITS.astype("float32"), (rows, 1)))
     v = xp.asarray(np.tile(np.arange(4, dtype="float32"), (rows, 1)))
-    draw = rbgs.GumbelRao(0.5, samples=2).sample(logits, index=1, rng=backend.native_generator(0))
+    draw = rbgs.GumbelRao(0.5, 2, *scheme).sample(logits, index=1, rng=backend.native_generator(0))
     standard_error_test(to_numpy(draw.jvp(v)).astype(np.float64), exact)
 
 
@@ -141,7 +145,8 @@ def test_the_law_of_total_variance(temperature):
     within_error = np.sqrt(p**2 @ squares.var(axis=-1) / count)
     for b, k in ((1, 1), (1, 4), (4, 1), (3, 5), (2, 20)):
         rows = np.tile(LOGITS, (count, b, 1))
-        estimates = rbgs.GumbelRao(temperature, samples=k).gradient(ORACLE, rows, rng=100 * b + k)
+        paper = rbgs.GumbelRao(temperature, k, "monte_carlo", control_variate=False)
+        estimates = paper.gradient(ORACLE, rows, rng=100 * b + k)
         estimates = estimates.mean(axis=1)
         deviations = np.sum((estimates - estimates.mean(axis=0)) ** 2, axis=-1)
         expected = within / (b * k) + between / b
@@ -154,7 +159,7 @@ def test_gumbel_rao_never_has_more_error(temperature):
     # Propositions 1 and 2; common random numbers make the comparison sharp.
     estimators = [
         rbgs.StraightThroughGumbelSoftmax(temperature),
-        *(rbgs.GumbelRao(temperature, samples=k) for k in (1, 2, 10)),
+        *(rbgs.GumbelRao(temperature, k, "monte_carlo", False) for k in (1, 2, 10)),
         rbgs.GumbelRao(temperature, sampling="exact"),
     ]
     moments = rbgs.compare(estimators, ORACLE, LOGITS, draws=20_000, rng=0)

@@ -3,11 +3,17 @@
 import numpy as np
 import pytest
 from backends import to_numpy
-from cases import ESTIMATORS, logits_arrays, name, quadratic, standard_error_test
+from cases import (
+    ESTIMATORS,
+    logits_arrays,
+    name,
+    quadratic,
+    softmax,
+    standard_error_test,
+)
 from hypothesis import given
 
 import rbgs
-from rbgs.simplex import softmax
 
 LOGITS = np.asarray([0.3, -0.2, 0.9])
 TARGET, WEIGHTS = np.asarray([0.1, 0.7, 0.2]), np.asarray([1.0, 3.0, -2.0])

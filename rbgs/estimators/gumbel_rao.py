@@ -6,7 +6,7 @@ from typing import Literal
 from array_api_compat import array_namespace
 
 from rbgs._typing import Temperature
-from rbgs.control_variate import HIGHEST_TEMPERATURE
+from rbgs.control_variate import HIGHEST_TEMPERATURE, pays
 from rbgs.draw import FixedPoints, Operator
 from rbgs.estimators.base import Estimator, Outcome
 from rbgs.inputs import check_count, check_option, check_temperature
@@ -83,16 +83,13 @@ class GumbelRao(Estimator):
     temperature: Temperature
     samples: int = 16
     sampling: Literal["monte_carlo", "lattice", "exact"] = "lattice"
-    control_variate: bool = True
+    control_variate: bool | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "temperature", check_temperature(self.temperature, zero=True))
         check_count("samples", self.samples)
         check_option("sampling", self.sampling, _SAMPLING)
-        if not isinstance(self.control_variate, bool):
-            raise TypeError(
-                f"control_variate must be a bool, got {type(self.control_variate).__name__}"
-            )
+        check_option("control_variate", self.control_variate, (None, True, False))
 
     @property
     def _is_limit(self) -> bool:
@@ -117,7 +114,11 @@ class GumbelRao(Estimator):
         temperature = rows.temperature(self.temperature)
         if self.sampling == "exact":
             return ConditionalExpectation(temperature, rows.log_probs, winner)
-        above = isinstance(temperature, float) and temperature > HIGHEST_TEMPERATURE
+        reduced = self.control_variate
+        if reduced is None:
+            reduced = pays(rows.n, temperature)
+        elif isinstance(temperature, float):
+            reduced = reduced and temperature <= HIGHEST_TEMPERATURE
         return ConditionalSamples(
             temperature,
             self.samples,
@@ -125,5 +126,5 @@ class GumbelRao(Estimator):
             winner,
             outcome.exponentials,
             outcome.key,
-            self.control_variate and not above,
+            reduced,
         )
