@@ -31,7 +31,7 @@ def demo(session):
 @nox.session
 def tests(session):
     """All tests over all array libraries that run on a CPU, and the doctests."""
-    install(session, "-e", ".[torch,jax]", *group("tests"))
+    install(session, "-e", ".[torch,jax,fast]", *group("tests"))
     pytest(session)
 
 
@@ -88,9 +88,16 @@ def types(session):
 
 @nox.session
 def bench(session):
-    """Speed against torch.nn.functional.gumbel_softmax."""
-    install(session, "-e", ".[benchmarks,torch]")
+    """Speed and memory against PyTorch and JAX."""
+    install(session, "-e", ".[benchmarks,torch,jax,fast]")
     session.run("python", "benchmarks/speed.py", *session.posargs)
+
+
+@nox.session
+def variance(session):
+    """Variance of the sampling schemes, and time × variance against PyTorch."""
+    install(session, "-e", ".[benchmarks,torch,fast]")
+    session.run("python", "benchmarks/variance.py", *session.posargs)
 
 
 @nox.session

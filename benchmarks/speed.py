@@ -1,75 +1,158 @@
-"""Time of sample + vjp against torch.nn.functional.gumbel_softmax(hard=True) forward + backward.
+"""Time and memory of sample + vjp, against PyTorch and JAX.
 
-The contenders alternate within one process; figures are medians over the rounds, and medians of the
-ratio to PyTorch within a round.
+The contenders alternate within one process. Times are medians over the rounds; a ratio is the
+median of the ratios within a round. The floor is one log, log1p, exp and division for each category
+and sample, as this NumPy runs them over the same threads.
 """
 
+import ctypes
 import statistics
 import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
+import peers
 import typer
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 from rich.table import Table
 
 import rbgs
 
-WORKLOADS = (((20, 60), 4), ((200, 60), 4), ((200, 30), 16))
-TEMPERATURE = 0.7
+WORKLOADS = (
+    ((20, 60), 4, 10),
+    ((200, 60), 4, 100),
+    ((200, 30), 16, 100),
+    ((16,), 50, 1000),
+    ((64,), 32768, 10),
+)
+SOFTMAX, DENSE = "gumbel_softmax, PyTorch", "dense GR, PyTorch"
 
 
-def contenders(batch: tuple[int, ...], n: int) -> dict[str, Callable[[], object]]:
-    """Name what is timed; PyTorch's own estimator comes first."""
+def contenders(
+    batch: tuple[int, ...], n: int, samples: int, temperature: float
+) -> dict[str, peers.Call]:
+    """Name what is timed."""
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(*batch, n)).astype(np.float32)
     cotangent = rng.normal(size=logits.shape).astype(np.float32)
-    leaf = torch.tensor(logits, requires_grad=True)
-    gradient = torch.tensor(cotangent)
-
-    def peer() -> object:
-        value = torch.nn.functional.gumbel_softmax(leaf, tau=TEMPERATURE, hard=True)
-        return torch.autograd.grad(value, leaf, gradient)
-
-    def ours(estimator: rbgs.Estimator) -> Callable[[], object]:
-        return lambda: estimator.sample(logits, rng=rng).vjp(cotangent)
-
-    return {
-        "gumbel_softmax (PyTorch)": peer,
-        "ST-GS": ours(rbgs.StraightThroughGumbelSoftmax(TEMPERATURE)),
-        "GR, temperature 0": ours(rbgs.GumbelRao(0)),
-        "GR-MC10": ours(rbgs.GumbelRao(TEMPERATURE, samples=10)),
-        "GR-MC100": ours(rbgs.GumbelRao(TEMPERATURE, samples=100)),
+    data = (logits, cotangent)
+    default = rbgs.GumbelRao(temperature, samples)
+    paper = rbgs.GumbelRao(temperature, samples, "monte_carlo", control_variate=False)
+    named = {
+        SOFTMAX: peers.torch_gumbel_softmax(*data, temperature),
+        DENSE: peers.torch_dense(*data, temperature, samples),
+        "dense GR, JAX vmap": peers.jax_dense(*data, temperature, samples, scan=False),
+        "dense GR, JAX scan": peers.jax_dense(*data, temperature, samples, scan=True),
+        "rbgs ST-GS, NumPy": peers.ours(rbgs.StraightThroughGumbelSoftmax(temperature), *data),
+        "rbgs GR, NumPy": peers.ours(default, *data),
+        "rbgs GR-MC, NumPy": peers.ours(paper, *data),
+        "rbgs GR, JAX": peers.ours_in_jax(default, *data),
     }
+    rbgs.set_compiled(True)
+    if rbgs.is_compiled():
+        named["rbgs GR, fast"] = peers.ours(default, *data, compiled=True)
+        named["rbgs GR-MC, fast"] = peers.ours(paper, *data, compiled=True)
+    return named
+
+
+def peak_memory(call: peers.Call) -> float:
+    """Return by how many MiB the resident memory grows at its peak (Linux; NaN elsewhere)."""
+    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not reset.exists():
+        return float("nan")
+
+    def read(field: str) -> float:
+        line = next(x for x in status.read_text().splitlines() if x.startswith(field))
+        return int(line.split()[1]) / 1024
+
+    ctypes.CDLL(None).malloc_trim(0)
+    before = read("VmRSS")
+    reset.write_text("5")  # the peak starts anew
+    call()
+    return max(0.0, read("VmHWM") - before)
+
+
+def floor(elements: int) -> float:
+    """Return the seconds of one log, log1p, exp and division for each element."""
+    threads = rbgs.get_num_threads()
+    block = np.random.default_rng(0).random(2**15, np.float32) + np.float32(0.5)
+
+    def work(count: int) -> None:
+        out = np.empty_like(block)
+        for _ in range(count):
+            np.log(block, out=out)
+            np.log1p(block, out=out)
+            np.exp(block, out=out)
+            np.divide(block, block, out=out)
+
+    count = max(1, min(elements, 2**23) // (block.size * threads))
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, [1] * threads))
+        start = time.perf_counter()
+        list(pool.map(work, [count] * threads))
+        seconds = time.perf_counter() - start
+    return seconds * elements / (count * threads * block.size)
 
 
 def main(
-    rounds: Annotated[int, typer.Option(min=3, help="Rounds of all contenders.")] = 15,
+    rounds: Annotated[int, typer.Option(min=3, help="Rounds of all contenders.")] = 7,
+    temperature: Annotated[list[float] | None, typer.Option(help="May be repeated.")] = None,
 ) -> None:
-    """Print the table of times."""
-    table = Table(title=f"sample + vjp, NumPy, float32, τ = {TEMPERATURE}, {rounds} rounds")
-    for column in ("batch × n", "estimator", "ms", "over PyTorch"):
-        table.add_column(column, justify="left" if column == "estimator" else "right")
-    for batch, n in track(WORKLOADS, description="timing", console=Console(stderr=True)):
-        run = contenders(batch, n)
-        times: dict[str, list[float]] = {label: [] for label in run}
-        for call in run.values():
-            call()
-        for _ in range(rounds):
-            for label, call in run.items():
-                start = time.perf_counter()
-                call()
-                times[label].append(time.perf_counter() - start)
-        peer = next(iter(times.values()))
-        table.add_section()
-        for label, seconds in times.items():
-            ratio = statistics.median(s / p for s, p in zip(seconds, peer, strict=True))
-            shape = f"{'×'.join(map(str, batch))} × {n}"
-            table.add_row(shape, label, f"{1e3 * statistics.median(seconds):.2f}", f"{ratio:.1f}")
-    Console().print(table)
+    """Print times and memory for every workload."""
+    temperatures = temperature or [0.7, 0.5]
+    console = Console()
+    tables = []
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("timing", total=len(WORKLOADS) * len(temperatures) * rounds)
+        for tau in temperatures:
+            for batch, n, samples in WORKLOADS:
+                elements = int(np.prod(batch)) * n * samples
+                run = contenders(batch, n, samples, tau)
+                times: dict[str, list[float]] = {label: [] for label in [*run, "floor"]}
+                for call in run.values():
+                    call()
+                memory = {label: peak_memory(call) for label, call in run.items()}
+                for _ in range(rounds):
+                    for label, call in run.items():
+                        start = time.perf_counter()
+                        call()
+                        times[label].append(time.perf_counter() - start)
+                    times["floor"].append(floor(elements))
+                    progress.advance(task)
+                shape = "×".join(map(str, batch))
+                tables.append(
+                    table(f"({shape}, {n}), K = {samples}, τ = {tau}", times, memory, elements)
+                )
+    for each in tables:
+        console.print(each)
+
+
+def table(
+    title: str, times: dict[str, list[float]], memory: dict[str, float], elements: int
+) -> Table:
+    """Make the table of one workload."""
+    result = Table(title=f"{title}, float32, {rbgs.get_num_threads()} threads")
+    for column in ("contender", "ms", "over gumbel_softmax", "dense GR over it", "peak MiB", "ns"):
+        result.add_column(column, justify="left" if column == "contender" else "right")
+
+    def ratio(above: str, below: str) -> str:
+        pairs = zip(times[above], times[below], strict=True)
+        return f"{statistics.median(a / b for a, b in pairs):.2f}"
+
+    for label, seconds in times.items():
+        median = statistics.median(seconds)
+        result.add_row(
+            label,
+            f"{1e3 * median:.2f}",
+            ratio(label, SOFTMAX),
+            ratio(DENSE, label),
+            f"{memory[label]:.0f}" if label in memory else "",
+            f"{1e9 * median / elements:.2f}",
+        )
+    return result
 
 
 if __name__ == "__main__":

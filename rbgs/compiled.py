@@ -147,11 +147,11 @@ def _lattice_winner(inverse, phase, shift):
 
 
 @_jit
-def _lattice(e, shift, phase):
+def _lattice(e, j, shift, phase):
     """Write E_j of a point of the lattice."""
     one = shift.dtype.type(1)
-    for lane in range(e.shape[0]):
-        e[lane] = -_log1p(-_fraction(phase + shift[lane], one))
+    for lane in range(e.shape[1]):
+        e[j, lane] = -_log1p(-_fraction(phase + shift[j, lane], one))
 
 
 @_jit
@@ -241,7 +241,7 @@ def _sums(
             for j in range(n):
                 if lattice:
                     generator = 1 + j % (phases.shape[0] - 1)
-                    _lattice(r[j], moved[j], phases[generator, k - start])
+                    _lattice(r, j, moved, phases[generator, k - start])
                 for lane in range(lanes):
                     ratio = r[j, lane] * inverse[lane] * rate[j, lane]
                     relative = _exp(_log1p(ratio) * power[lane]) * weight[j, lane]
@@ -350,7 +350,7 @@ def sums(points: Any, vector: Array, others: Array) -> Array:
     total = np.zeros((2, n, rows), dtype)
     for start in range(0, samples, _SAMPLES):
         stop = min(start + _SAMPLES, samples)
-        phases = _phases(samples, start, stop, dtype) if lattice else np.empty((0, 0), dtype)
+        phases = _phases(n, samples, start, stop, dtype) if lattice else np.empty((0, 0), dtype)
         # With few rows the samples are shared out as well, in parts that the shapes fix.
         segments = min(4, stop - start) if rows <= 2 * lanes else 1
         bounds = [start + (stop - start) * i // segments for i in range(segments + 1)]
@@ -370,7 +370,7 @@ def sums(points: Any, vector: Array, others: Array) -> Array:
 _SAMPLES = 4096
 
 
-def _phases(samples: int, start: int, stop: int, dtype: Any) -> Array:
+def _phases(n: int, samples: int, start: int, stop: int, dtype: Any) -> Array:
     """Return frac(k z / K): the winner's in row 0, then those of the generators."""
-    z = np.asarray([1, *generators(samples)])
+    z = np.asarray([1, *generators(samples)[:n]])
     return (z[:, None] * np.arange(start, stop) % samples).astype(dtype) / dtype.type(samples)

@@ -11,7 +11,6 @@ for the winner, has the same mean for any :math:`m_j` that does not depend on th
 less variance. With two categories nothing is left to vary.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,12 +32,15 @@ def pays(n: int, temperature: Temperature) -> bool:
     return n <= 16 or (isinstance(temperature, float) and temperature <= 0.5)
 
 
-@lru_cache(maxsize=16)
-def _gauss_legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
+def _gauss_legendre(count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return nodes and weights on (0, 1) after r = x^5, which smooths the integrand at 0."""
     x, weights = np.polynomial.legendre.leggauss(count)
     x = (x + 1) / 2
-    return x**5, weights / 2 * 5 * x**4
+    return tuple((x**5).tolist()), tuple((weights / 2 * 5 * x**4).tolist())
+
+
+# Made at import: a compiler of the caller's program then sees constants.
+_RULES = {count: _gauss_legendre(count) for count in (MEAN_NODES, 12, 16, 20, 24, 32, 36, 64)}
 
 
 def node_count(temperature: Temperature, single: bool) -> int:
@@ -53,17 +55,20 @@ def node_count(temperature: Temperature, single: bool) -> int:
 def quadrature(temperature: Temperature, like: Array, count: int) -> tuple[Array, Array, Array]:
     r"""Return nodes r, :math:`r^\tau` and weights :math:`\tau r^\tau w`: ``(node, 1 or rows)``."""
     xp = array_namespace(like)
-    nodes, weights = _gauss_legendre(count)
+    nodes, weights = _RULES[count]
+    least = xp.finfo(like.dtype).smallest_normal ** 0.4  # 1 / least^2 does not overflow
 
-    def array(x: np.ndarray) -> Any:
-        return xp.asarray(x[:, None], dtype=like.dtype, device=device(like))
+    def array(x: list[float]) -> Any:
+        return xp.asarray(x, dtype=like.dtype, device=device(like))[:, None]
 
+    r = array(list(nodes))
     if isinstance(temperature, float):
-        power = nodes**temperature
-        return array(nodes), array(power), array(temperature * power * weights)
-    r = array(nodes)
-    power = r**temperature
-    return r, power, temperature * power * array(weights)
+        power = [x**temperature for x in nodes]
+        weighted = [temperature * x * w for x, w in zip(power, weights, strict=True)]
+        return r, array([max(x, least) for x in power]), array(weighted)
+    powers = r**temperature
+    weighted = temperature * powers * array(list(weights))
+    return r, xp.where(powers < least, least, powers), weighted
 
 
 def constants(probs: Array, winner: Array, temperature: Temperature) -> tuple[Array, Array]:

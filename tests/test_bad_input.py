@@ -78,7 +78,7 @@ def test_unknown_options_and_counts():
     with pytest.raises(TypeError, match="samples must be an int, got float"):
         rbgs.GumbelRao(0.5, samples=2.0)
     with pytest.raises(
-        ValueError, match=r"sampling must be one of 'monte_carlo', 'lattice', 'exact'; got 'iid'"
+        ValueError, match=r"sampling must be one of 'lattice', 'monte_carlo', 'exact'; got 'iid'"
     ):
         rbgs.GumbelRao(0.5, sampling="iid")
     with pytest.raises(ValueError, match="control_variate must be one of None, True, False"):

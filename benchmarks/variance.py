@@ -1,0 +1,173 @@
+"""Variance of the sampling schemes given the outcome, and what it is worth in time.
+
+The variance-reduction factor is the first term of eq. 13, E[var(estimate | D)], of independent
+sampling over that of a scheme, at equal K. The headline multiplies variance and time: dense
+Gumbel-Rao in PyTorch over this library's defaults, sample + vjp, at equal K.
+"""
+
+import importlib
+import itertools
+import statistics
+import time
+from pathlib import Path
+from typing import Annotated
+
+import matplotlib as mpl
+import numpy as np
+import peers
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+import rbgs
+
+CATEGORIES = (2, 4, 8, 16, 64, 1024)
+TEMPERATURES = (0.05, 0.1, 0.3, 0.5, 1.0, 2.0)
+SAMPLES = (1, 4, 16, 64)
+SPREADS = (1.0, 3.0)
+SCHEMES = {
+    "control variate": ("monte_carlo", True),
+    "lattice": ("lattice", False),
+    "both": ("lattice", True),
+    "default": ("lattice", None),
+}
+EXACT = 1e6  # factors above are rounding: nothing is left to vary
+
+
+def conditional_variance(
+    estimator: rbgs.GumbelRao, logits: np.ndarray, rows: int, seed: int
+) -> float:
+    """Return E[var(A v | D)] over random outcomes of some rows of logits ``(problem, n)``."""
+    rng = np.random.default_rng(seed)
+    shape = (rows, *logits.shape)
+    index = rbgs.StraightThrough().sample(logits, rng=rng).index
+    vector = np.broadcast_to(rng.normal(size=logits.shape).astype(logits.dtype), shape)
+    draw = estimator.sample(
+        np.broadcast_to(logits, shape), index=np.broadcast_to(index, shape[:-1]), rng=rng
+    )
+    return float(draw.vjp(np.ascontiguousarray(vector)).var(axis=0, ddof=1).sum(axis=-1).mean())
+
+
+def reduction(n: int, temperature: float, samples: int, spread: float, rows: int) -> list[float]:
+    """Return the variance-reduction factor of each scheme."""
+    problems = max(1, min(16, 256 // n))
+    rows = max(200, min(rows, 2**23 // (n * samples * problems)))
+    logits = spread * np.random.default_rng(n).normal(size=(problems, n))
+    one = rbgs.GumbelRao(temperature, 1, "monte_carlo", control_variate=False)
+    independent = conditional_variance(one, logits, rows * min(8, samples), seed=1) / samples
+    factors = []
+    for sampling, reduced in SCHEMES.values():
+        estimator = rbgs.GumbelRao(temperature, samples, sampling, reduced)
+        left = conditional_variance(estimator, logits, rows, seed=1)
+        factors.append(min(EXACT, independent / max(left, 1e-300)))
+    return factors
+
+
+def factor_table(results: dict[tuple[int, int, float, float], list[float]]) -> Table:
+    """Show the factors: a row for each n, K and spread."""
+    table = Table(title="Variance-reduction factor at equal K: " + " / ".join(SCHEMES))
+    for column in ("n", "K", "spread", *(f"τ = {t}" for t in TEMPERATURES)):
+        table.add_column(column, justify="right")
+    for n in CATEGORIES:
+        table.add_section()
+        for samples, spread in itertools.product(SAMPLES, SPREADS):
+            cells = (
+                " / ".join("exact" if f >= EXACT else f"{f:.3g}" for f in results[key])
+                for key in ((n, samples, spread, t) for t in TEMPERATURES)
+            )
+            table.add_row(str(n), str(samples), f"{spread:g}", *cells)
+    return table
+
+
+def headline_table(rounds: int) -> Table:
+    """Show (time × variance) of dense PyTorch over the defaults, for both engines."""
+    engines = {"NumPy": False}
+    if rbgs.is_compiled():
+        engines["fast"] = True
+    table = Table(title="(time × variance) of dense GR in PyTorch over rbgs, K = 16, float32")
+    for column in ("batch", "n", "τ", "variance", *(f"time, {e}" for e in engines), *engines):
+        table.add_column(column, justify="right")
+    for (batch, n), temperature in itertools.product(
+        (((200, 60), 4), ((200, 30), 16)), (0.1, 0.3, 0.5, 0.7, 1.0)
+    ):
+        rng = np.random.default_rng(0)
+        logits = rng.normal(size=(*batch, n)).astype(np.float32)
+        cotangent = rng.normal(size=logits.shape).astype(np.float32)
+        default = rbgs.GumbelRao(temperature, 16)
+        calls = {"peer": peers.torch_dense(logits, cotangent, temperature, 16)}
+        for label, compiled in engines.items():
+            calls[label] = peers.ours(default, logits, cotangent, compiled=compiled)
+        times: dict[str, list[float]] = {label: [] for label in calls}
+        for call in calls.values():
+            call()
+        for _ in range(rounds):
+            for label, call in calls.items():
+                start = time.perf_counter()
+                call()
+                times[label].append(time.perf_counter() - start)
+        flat = logits.reshape(-1, n)[:500].astype(np.float64)
+        one = rbgs.GumbelRao(temperature, 1, "monte_carlo", control_variate=False)
+        gain = conditional_variance(one, flat, 800, 1) / 16
+        gain /= conditional_variance(default, flat, 200, 1)
+        ratios = [
+            statistics.median(a / b for a, b in zip(times["peer"], times[e], strict=True))
+            for e in engines
+        ]
+        table.add_row(
+            "×".join(map(str, batch)),
+            str(n),
+            str(temperature),
+            f"{gain:.1f}",
+            *(f"{r:.1f}" for r in ratios),
+            *(f"{gain * r:.0f}" for r in ratios),
+        )
+    return table
+
+
+def draw_figure(path: Path, results: dict[tuple[int, int, float, float], list[float]]) -> None:
+    """Draw the factors over the temperature."""
+    mpl.use("agg")
+    plt = importlib.import_module("matplotlib.pyplot")
+    figure, axes = plt.subplots(
+        len(SAMPLES) - 1, len(CATEGORIES) - 1, figsize=(13, 7.5), sharex=True, sharey=True,
+        layout="constrained",
+    )  # fmt: skip
+    for row, samples in enumerate(SAMPLES[1:]):
+        for column, n in enumerate(CATEGORIES[1:]):
+            ax = axes[row, column]
+            for scheme, label in enumerate(SCHEMES):
+                factors = [results[n, samples, 1.0, t][scheme] for t in TEMPERATURES]
+                ax.loglog(TEMPERATURES, factors, marker="o", markersize=3, label=label)
+            ax.axhline(1, color="grey", linewidth=0.8)
+            ax.set_title(f"n = {n}, K = {samples}", fontsize=9)
+    axes[-1, 0].set_xlabel("temperature")
+    axes[0, 0].set_ylabel("variance-reduction factor")
+    axes[0, 0].legend(fontsize=7)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+
+
+def main(
+    rows: Annotated[int, typer.Option(min=100, help="Draws for each problem.")] = 2000,
+    rounds: Annotated[int, typer.Option(min=3, help="Rounds of the timing.")] = 7,
+    figure: Annotated[Path, typer.Option(help="Where the PNG goes.")] = Path("out/variance.png"),
+) -> None:
+    """Measure variance-reduction factors, and time × variance against dense PyTorch."""
+    console, results = Console(), {}
+    grid = list(itertools.product(CATEGORIES, SAMPLES, SPREADS, TEMPERATURES))
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("variance", total=len(grid))
+        for n, samples, spread, temperature in grid:
+            results[n, samples, spread, temperature] = reduction(
+                n, temperature, samples, spread, rows
+            )
+            progress.advance(task)
+    console.print(factor_table(results))
+    draw_figure(figure, results)
+    console.print(headline_table(rounds))
+    console.print(f"figure: {figure}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
