@@ -37,7 +37,7 @@ def torch_dense(
         with torch.no_grad():
             index = torch.distributions.Categorical(logits=leaf).sample()
             winner = torch.nn.functional.one_hot(index, leaf.shape[-1]).to(leaf.dtype)
-            drawn = torch.empty((samples, *leaf.shape), dtype=leaf.dtype).exponential_()
+            drawn = torch.distributions.Exponential(torch.ones_like(leaf)).sample((samples,))
             of_winner = (winner * drawn).sum(dim=-1, keepdim=True)
             weights = leaf.exp()
             total = weights.sum(dim=-1, keepdim=True)

@@ -23,8 +23,13 @@ from rbgs.conditional import race_rates
 from rbgs.engine import share_work
 from rbgs.lattice import generators
 
-# No "nnan" and "ninf": a row that cannot be answered is NaN.
-_jit = nb.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "arcp", "nsz"})
+# No "nnan" and "ninf": a row that cannot be answered is NaN. Divisions that raise do not vectorise.
+_jit = nb.njit(
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+    fastmath={"reassoc", "contract", "arcp", "nsz"},
+)
 
 
 def _polynomial(function: Any, domain: tuple[float, float], degree: int) -> tuple[np.float32, ...]:
@@ -56,8 +61,10 @@ def _log1p_of(x):
 
     def single(x):
         bits = np.float32(np.float32(1) + x).view(np.int32)
-        exponent = (bits - np.int32(0x3F3504F3)) >> np.int32(23)
-        mantissa = np.int32(bits - (exponent << np.int32(23))).view(np.float32)
+        # Numba widens integers in every operation: the casts keep 32 bits.
+        exponent = np.int32(np.int32(bits - np.int32(0x3F3504F3)) >> np.int32(23))
+        shifted = np.int32(exponent << np.int32(23))
+        mantissa = np.int32(bits - shifted).view(np.float32)
         # Near 1 the sum has lost the last digits of x: take x itself.
         t = x if exponent == 0 else mantissa - np.float32(1)
         high = ((((_L[9] * t + _L[8]) * t + _L[7]) * t + _L[6]) * t + _L[5]) * t + _L[4]
@@ -79,7 +86,8 @@ def _exp_of(x):
         t = y - whole
         high = ((((_X[6] * t + _X[5]) * t + _X[4]) * t + _X[3]) * t + _X[2]) * t + _X[1]
         high = high * t + _X[0]
-        scale = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
+        biased = np.int32(np.int32(whole) + np.int32(127))
+        scale = np.int32(biased << np.int32(23)).view(np.float32)
         return high * scale
 
     return single
@@ -258,8 +266,8 @@ def _sums(
                     second_sum[j, lane] += s * dot[lane]
                 if reduced:
                     for lane in range(lanes):
-                        whole = other[j, lane] + r[j, lane]
-                        pairs[j, lane] += r[j, lane] / (whole * whole)
+                        inverse_whole = one / (other[j, lane] + r[j, lane])
+                        pairs[j, lane] += r[j, lane] * inverse_whole * inverse_whole
         for j in range(n):
             for lane in range(min(lanes, end - first)):
                 out[0, j, first + lane] = first_sum[j, lane] * vec[j, lane] - second_sum[j, lane]
