@@ -184,12 +184,12 @@ def _independent(e, k, key):
 
 @_jit
 def _inverse_of_winner(inverse, e, winner):
-    for lane in range(e.shape[1]):
-        inverse[lane] = 0
+    inverse[:] = 0
     for j in range(e.shape[0]):
         for lane in range(e.shape[1]):
-            if winner[lane] == j:
-                inverse[lane] = e.dtype.type(1) / e[j, lane]
+            inverse[lane] += e[j, lane] * winner[j, lane]
+    for lane in range(e.shape[1]):
+        inverse[lane] = e.dtype.type(1) / inverse[lane]
 
 
 @_jit
@@ -217,7 +217,7 @@ def _sums(
     total = np.empty(lanes, dtype)
     dot = np.empty(lanes, dtype)
     keys = np.empty((2, lanes), np.uint32)
-    won = np.empty(lanes, np.int64)
+    won = np.empty((n, lanes), dtype)
     for first in range(begin, end, lanes):
         _pack(rate, rates, first)
         _pack(weight, weights, first)
@@ -225,12 +225,13 @@ def _sums(
         if reduced:
             _pack(other, others, first)
         _pack(moved, shift, first)
+        if not lattice:
+            _pack(won, winner, first)
         if key.shape[1] > 0:
             _pack(keys, key, first)
         for lane in range(lanes):
             column = min(first + lane, rows - 1)
             power[lane] = -inverse_temperature[column]
-            won[lane] = winner[column]
             moved_winner[lane] = shift_winner[column]
         first_sum[:] = 0
         second_sum[:] = 0
@@ -344,17 +345,17 @@ def sums(points: Any, vector: Array, others: Array) -> Array:
     n, rows = vector.shape
     dtype, samples = vector.dtype, points.samples
     rates, weights = race_rates(points.log_probs, points.winner, points.temperature)
-    winner = np.where(points.winner.any(axis=0), points.winner.argmax(axis=0), -1)
     inverse = np.broadcast_to(dtype.type(1) / points.temperature, (rows,)).astype(dtype)
     lattice = points.key is None and samples > 1
     shift, shift_winner, key = points.exponentials, points.exponentials[0], np.empty((2, 0), "u4")
     if lattice:
         shift = -np.expm1(-points.exponentials)
-        shift_winner = np.sum(np.where(points.winner, shift, 0), axis=0)
+        shift_winner = np.sum(points.winner * shift, axis=0)
     elif points.key is not None:
         key = np.ascontiguousarray(points.key).view(np.uint32)
     lanes = _lanes(n, rows)
-    arrays = (lanes, rates, weights, vector, winner, inverse, others, shift, shift_winner, key)
+    given = (lanes, rates, weights, vector, points.winner, inverse)
+    arrays = (*given, others, shift, shift_winner, key)
     total = np.zeros((2, n, rows), dtype)
     for start in range(0, samples, _SAMPLES):
         stop = min(start + _SAMPLES, samples)

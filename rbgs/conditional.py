@@ -18,7 +18,7 @@ import math
 from array_api_compat import array_namespace
 
 from rbgs._typing import Array, Temperature
-from rbgs.simplex import is_category
+from rbgs.simplex import clamp, first_largest, one_hot
 
 
 def race(log_probs: Array, exponentials: Array) -> tuple[Array, Array]:
@@ -45,11 +45,11 @@ def race(log_probs: Array, exponentials: Array) -> tuple[Array, Array]:
     """
     xp = array_namespace(log_probs, exponentials)
     scores = log_probs - xp.log(exponentials)
-    index = xp.argmax(scores, axis=0)
+    index = first_largest(scores)
     arrival = xp.exp(-xp.max(scores, axis=0))
     left = exponentials - xp.exp(log_probs) * arrival
-    winner = is_category(index, log_probs.shape[0])
-    return index, xp.where(winner, arrival, xp.where(left < 0, 0.0, left))
+    winner = one_hot(index, log_probs.shape[0], log_probs.dtype)
+    return index, clamp(left, low=0.0) * (1 - winner) + arrival * winner
 
 
 def race_rates(log_probs: Array, winner: Array, temperature: Temperature) -> tuple[Array, Array]:
@@ -59,7 +59,7 @@ def race_rates(log_probs: Array, winner: Array, temperature: Temperature) -> tup
     ----------
     log_probs : array ``(n, rows)``
         Normalised log-probabilities.
-    winner : bool array ``(n, rows)``
+    winner : array ``(n, rows)``
         The one-hot vector of the winner.
     temperature : float or array ``(rows,)``
         The temperature.
@@ -75,11 +75,11 @@ def race_rates(log_probs: Array, winner: Array, temperature: Temperature) -> tup
     """
     xp = array_namespace(log_probs)
     floor = -math.log(xp.finfo(log_probs.dtype).max) * 2 / 3
-    clamped = xp.where(log_probs < floor, floor, log_probs)
-    rest = xp.where(winner, 0.0, clamped - log_probs)
+    clamped = clamp(log_probs, low=floor)
+    rivals = 1 - winner
     furthest = 1000.0 * temperature  # exp(-1000) is 0
-    rest = xp.where(rest > furthest, furthest, rest)
-    return xp.where(winner, 0.0, xp.exp(-clamped)), xp.exp(-rest / temperature)
+    rest = clamp((clamped - log_probs) * rivals, high=furthest)
+    return xp.exp(-clamped) * rivals, xp.exp(-rest / temperature)
 
 
 def relative_weights(

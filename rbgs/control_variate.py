@@ -17,6 +17,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from rbgs._typing import Array, Temperature
+from rbgs.simplex import clamp
 
 # Above this temperature it is worth little and its integral is harder: it is left out.
 HIGHEST_TEMPERATURE = 2.0
@@ -68,13 +69,13 @@ def quadrature(temperature: Temperature, like: Array, count: int) -> tuple[Array
         return r, array([max(x, least) for x in power]), array(weighted)
     powers = r**temperature
     weighted = temperature * powers * array(list(weights))
-    return r, xp.where(powers < least, least, powers), weighted
+    return r, clamp(powers, low=least), weighted
 
 
 def constants(probs: Array, winner: Array, temperature: Temperature) -> tuple[Array, Array]:
     """Return :math:`1 + m_j` and :math:`E[a_j]`, each ``(n, rows)``; the latter 0 at the winner."""
     xp = array_namespace(probs)
-    p = xp.where(winner, 0.0, probs)[None, ...]
+    p = (probs * (1 - winner))[None, ...]
 
     def density(count: int) -> tuple[Array, Array]:
         r, power, weights = quadrature(temperature, probs, count)

@@ -14,7 +14,7 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
 from rbgs._typing import Array, Namespace, Temperature
-from rbgs.simplex import is_category, log_softmax
+from rbgs.simplex import log_softmax, one_hot
 
 _SMALLEST, _LARGEST = 1e-30, 1e30
 
@@ -154,10 +154,8 @@ class Rows:
 
     def only(self, valid: Array) -> "Rows":
         """Return the rows with those that are not ``valid`` turned into NaN."""
-        xp = array_namespace(self.log_probs)
-        return replace(
-            self, log_probs=xp.where(valid, self.log_probs, xp.nan), valid=self.valid & valid
-        )
+        log_probs = self.log_probs + nan_unless(valid, self.log_probs)
+        return replace(self, log_probs=log_probs, valid=self.valid & valid)
 
     def repeat(self, count: int) -> "Rows":
         """Return the rows repeated along a new leading axis of the batch."""
@@ -212,6 +210,12 @@ class Rows:
         return xp.reshape(xp.astype(index, xp.arange(1, device=here).dtype, copy=False), (-1,))
 
 
+def nan_unless(valid: Array, like: Array) -> Array:
+    """Return 0 where valid and NaN elsewhere, in the dtype of ``like``."""
+    xp = array_namespace(valid)
+    return xp.where(valid, xp.zeros(valid.shape, dtype=like.dtype, device=device(like)), math.nan)
+
+
 def categories_first(x: Array, axis: int) -> Array:
     """Return ``x`` as ``(n, rows)``, with the rows of one category next to each other in memory."""
     xp = array_namespace(x)
@@ -253,10 +257,11 @@ def read_logits(logits: Array, mask: Array | None = None, axis: int = -1) -> Row
     # False for NaN and +inf; a row also needs one category that is allowed.
     valid = xp.all(logits < math.inf, axis=0) & xp.any(logits > -math.inf, axis=0)
     log_probs = log_softmax(xp.where(valid, logits, 0.0))
-    return Rows(xp.where(valid, log_probs, math.nan), valid, batch, dtype, axis)
+    return Rows(log_probs + nan_unless(valid, log_probs), valid, batch, dtype, axis)
 
 
 def possible(rows: Rows, index: Array) -> Array:
     """Return whether each outcome ``(rows,)`` is in range and has probability above zero."""
     xp = array_namespace(index)
-    return xp.any(is_category(index, rows.n) & (rows.log_probs > -math.inf), axis=0)
+    possible = xp.astype(rows.log_probs > -math.inf, rows.log_probs.dtype)
+    return xp.sum(one_hot(index, rows.n, possible.dtype) * possible, axis=0) > 0

@@ -15,6 +15,7 @@ from array_api_compat import (
 
 from rbgs._typing import Array, Generator
 from rbgs.inputs import is_traced, library
+from rbgs.simplex import clamp
 
 _HOW_TO_PASS = (
     "pass rng=numpy.random.default_rng(seed), a torch.Generator, a jax.random.key, "
@@ -115,13 +116,12 @@ def exponential(uniforms: Array) -> Array:
     xp = array_namespace(uniforms)
     eps = xp.finfo(uniforms.dtype).eps
     low, high = eps / 4, 1 - eps / 2
-    inside = xp.where(uniforms < low, low, xp.where(uniforms > high, high, uniforms))
-    return -xp.log1p(-inside)
+    return -xp.log1p(-clamp(uniforms, low=low, high=high))
 
 
 def generator_key(uniforms: Array) -> Array:
     """Return the int32 words whose bits are the leading binary digits of the uniforms."""
     xp = array_namespace(uniforms)
     eps = xp.finfo(uniforms.dtype).eps
-    below_one = xp.where(uniforms > 1 - eps / 2, 1 - eps / 2, uniforms)
+    below_one = clamp(uniforms, high=1 - eps / 2)
     return xp.astype(xp.floor((below_one - 0.5) * 2.0**32), xp.int32)

@@ -31,6 +31,7 @@ from array_api_compat import array_namespace, device
 
 from rbgs._typing import Array, Temperature
 from rbgs.draw import WeightedPoints
+from rbgs.simplex import clamp
 
 # Nodes in u, t and r. Against three times as many: relative error of the operator below 1e-13 for
 # temperatures up to 1, 1e-11 at 3, 1e-8 at 10; worse only where log-odds of 30 meet that.
@@ -61,7 +62,7 @@ class ConditionalExpectation(WeightedPoints):
     ----------
     temperature : float or array ``(rows,)``
     log_probs : array ``(n, rows)``
-    winner : bool array ``(n, rows)``
+    winner : array ``(n, rows)``
     """
 
     temperature: Temperature
@@ -79,12 +80,12 @@ class ConditionalExpectation(WeightedPoints):
         if not isinstance(temperature, float):
             temperature = temperature[:, None]  # nodes and kernels for each row
         temperature = temperature + zero
-        above_one = xp.where(temperature > 1, temperature, 1.0)
+        above_one = clamp(temperature, low=1.0)
         y, weight_y = _half_line(_NODES_R, xp.log(above_one))  # r = exp(-y): (r,) or (rows, r)
         r = xp.exp(-y)
         largest = math.log(xp.finfo(zero.dtype).max) * 0.9
         exponent = temperature * y
-        odds = xp.expm1(xp.where(exponent > largest, largest, exponent))
+        odds = xp.expm1(clamp(exponent, high=largest))
 
         r_t = r[..., :, None] * t
         kernel = xp.exp(-r_t) * (weight_y * r)[..., :, None]  # (r, t) or (rows, r, t)
@@ -104,11 +105,10 @@ class ConditionalExpectation(WeightedPoints):
             survival = xp.reshape(-xp.expm1(-rates), (rows, count * n, _NODES_R))  # 1 - F
             shape = (rows, count, n, _NODES_T)
             phi = 1 - xp.reshape(xp.matmul(survival, kernel_phi), shape)
-            phi = xp.where(phi < least, least, phi)
+            phi = clamp(phi, low=least)
             rho = xp.reshape(xp.matmul(survival, kernel_psi), shape) / phi
-            rho = xp.where(rho < 0, 0.0, xp.where(rho > 1, 1.0, rho))
-            rho = xp.where(winner, 1.0, rho)
-            log_phi = xp.where(winner, -t, xp.log(phi))
+            rho = clamp(rho, low=0.0, high=1.0) * (1 - winner) + winner
+            log_phi = xp.log(phi) * (1 - winner) - t * winner
             total = xp.sum(rho, axis=2, keepdims=True)
             weight = (
                 weights[start:stop, :] * xp.exp(xp.sum(log_phi, axis=2)) * total[:, :, 0, :] ** 2

@@ -16,6 +16,7 @@ from rbgs.conditional import race_rates, relative_weights
 from rbgs.engine import is_compiled, over_rows, over_samples
 from rbgs.lattice import generators
 from rbgs.noise import exponential
+from rbgs.simplex import clamp
 from rbgs.threefry import uniforms
 
 _Sums: TypeAlias = tuple[Array, Array, Array]
@@ -37,7 +38,7 @@ class ConditionalSamples:
         The paper's K.
     log_probs : array ``(n, rows)``
         Normalised log-probabilities.
-    winner : bool array ``(n, rows)``
+    winner : array ``(n, rows)``
         The one-hot vector of the outcome.
     exponentials : array ``(n, rows)``
         Of the first point.
@@ -160,7 +161,7 @@ def _compiled_product(points: ConditionalSamples, vector: Array) -> Array:
     if points.control_variate:
         probs = xp.exp(points.log_probs)
         if isinstance(points.temperature, float):
-            probs = xp.where(points.winner, 0.0, probs)
+            probs = probs * (1 - points.winner)
             others, expected = compiled.constants(probs, points.temperature)
         else:
             others, expected = control_variate.constants(probs, points.winner, points.temperature)
@@ -177,12 +178,12 @@ def _finish(
     product = total / (samples * temperature)
     if not points.control_variate:
         return product
-    chosen = xp.sum(xp.where(points.winner, vector, 0.0), axis=0)
+    chosen = xp.sum(points.winner * vector, axis=0)
     change = (pairs / samples - expected) * (vector - chosen) / temperature
     if not isinstance(temperature, float):
         change = xp.where(temperature <= control_variate.HIGHEST_TEMPERATURE, change, 0.0)
     # The winner's own term has vector == chosen: it is 0.
-    return product - xp.where(points.winner, -xp.sum(change, axis=0), change)
+    return product - change + points.winner * xp.sum(change, axis=0)
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,7 @@ class _Sampler:
     def _over_winner(self, exponentials: Array) -> Array:
         xp = array_namespace(exponentials)
         winner = self.points.winner[:, None, :]
-        of_winner = xp.sum(xp.where(winner, exponentials, 0.0), axis=0)
+        of_winner = xp.sum(winner * exponentials, axis=0)
         # A row that cannot be answered has no winner.
         return exponentials / xp.where(of_winner == 0, 1.0, of_winner)
 
@@ -240,10 +241,10 @@ class _Sampler:
         shift = -xp.expm1(-self.points.exponentials)
         phase = xp.astype((z[:, None] * numbers) % samples, dtype)[..., None] / samples
         ratios = xp.log1p(_negative_fraction(phase, shift[:, None, :]))
-        of_winner = xp.sum(xp.where(self.points.winner, shift, 0.0), axis=0)
+        of_winner = xp.sum(self.points.winner * shift, axis=0)
         of_winner = _negative_fraction(xp.astype(numbers, dtype)[:, None] / samples, of_winner)
         least = -xp.finfo(dtype).eps / 4  # an exponential of 0 would divide by it
-        ratios /= xp.log1p(xp.where(of_winner > least, least, of_winner))
+        ratios /= xp.log1p(clamp(of_winner, high=least))
         return ratios
 
 

@@ -8,6 +8,8 @@ Inside the library the category axis is the first one: a sum over categories the
 vectors, one lane for each row.
 """
 
+from typing import Any
+
 from array_api_compat import array_namespace, device
 
 from rbgs._typing import Array, Temperature
@@ -26,15 +28,40 @@ def softmax(logits: Array, temperature: Temperature = 1.0) -> Array:
     shifted = logits - xp.max(logits, axis=0)
     # exp(-1000) is 0 in double precision: what lies lower would only overflow in the division.
     lowest = -1000.0 * temperature
-    weights = xp.exp(xp.where(shifted < lowest, lowest, shifted) / temperature)
+    weights = xp.exp(clamp(shifted, low=lowest) / temperature)
     return weights / xp.sum(weights, axis=0)
 
 
-def is_category(index: Array, n: int) -> Array:
-    """Return the boolean one-hot vectors ``(n, ...)`` of ``index``; all False outside 0..n-1."""
+def clamp(
+    x: Array, *, low: float | Array | None = None, high: float | Array | None = None
+) -> Array:
+    """Return x within bounds; NaN stays NaN. Faster than ``where``, and one graph in a compiler."""
+    xp = array_namespace(x)
+
+    def array(bound: float | Array) -> Array:
+        if hasattr(bound, "ndim"):
+            return bound
+        return xp.asarray(bound, dtype=x.dtype, device=device(x))
+
+    if low is not None:
+        x = xp.maximum(x, array(low))
+    return x if high is None else xp.minimum(x, array(high))
+
+
+def one_hot(index: Array, n: int, dtype: Any) -> Array:
+    """Return the one-hot vectors ``(n, rows)`` of ``index``; all 0 outside 0..n-1."""
     xp = array_namespace(index)
     categories = xp.arange(n, dtype=index.dtype, device=device(index))
-    return xp.reshape(categories, (n, *(1,) * index.ndim)) == index
+    return xp.astype(categories[:, None] == index, dtype)
+
+
+def first_largest(x: Array) -> Array:
+    """Return ``argmax(x, axis=0)`` of ``(n, rows)``, vectorised over rows; n where it is NaN."""
+    xp = array_namespace(x)
+    n = x.shape[0]
+    backwards = xp.astype(xp.arange(n, 0, -1, device=device(x)), x.dtype)
+    found = xp.max(backwards[:, None] * xp.astype(x == xp.max(x, axis=0), x.dtype), axis=0)
+    return xp.astype(n - found, xp.arange(1, device=device(x)).dtype)
 
 
 def jacobian_product(points: Array, vector: Array, temperature: Temperature) -> Array:

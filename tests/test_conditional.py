@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from rbgs.conditional import race
 from rbgs.noise import exponential
 from rbgs.samples import ConditionalSamples
-from rbgs.simplex import is_category, log_softmax
+from rbgs.simplex import log_softmax, one_hot
 
 LOGITS = np.asarray([0.5, -1.0, 1.2, 0.0])
 
 
 def gaps_given(log_probs, index, exponentials, temperature=1.0):
     """Return how far each perturbed logit is below the winner's: what the points are made of."""
-    winner = is_category(index, log_probs.shape[0])
+    winner = one_hot(index, log_probs.shape[0], log_probs.dtype)
     drawn = ConditionalSamples(temperature, 1, log_probs, winner, exponentials)
     points = to_numpy(drawn.points())[:, 0, :]
     index = to_numpy(index)

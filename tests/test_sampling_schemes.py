@@ -81,7 +81,7 @@ def test_the_constants_of_the_control_variate():
     # Against a fine rule in q: P(q > x) = 1 / (1 + p x), r = (1 + q)^(-1/tau).
     u = (np.arange(2_000_000) + 0.5) / 2_000_000
     p = np.asarray([[0.5], [0.3], [0.15], [0.05]])
-    winner = np.asarray([[True], [False], [False], [False]])
+    winner = np.asarray([[1.0], [0.0], [0.0], [0.0]])
     for temperature in (0.3, 1.0):
         others, expected = control_variate.constants(p, winner, temperature)
         for j in range(1, 4):

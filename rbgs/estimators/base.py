@@ -8,17 +8,17 @@ from array_api_compat import array_namespace
 from rbgs._typing import Array, Generator, Oracle
 from rbgs.conditional import race
 from rbgs.draw import Draw, Operator
-from rbgs.inputs import Rows, possible, read_logits
+from rbgs.inputs import Rows, nan_unless, possible, read_logits
 from rbgs.noise import exponential, generator_key, uniform
 from rbgs.oracle import evaluate
-from rbgs.simplex import is_category
+from rbgs.simplex import one_hot
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What is known once the discrete outcome is: everything a set of points depends on.
 
-    ``winner`` is the boolean one-hot vector ``(n, rows)``; ``exponentials`` are standard ones
+    ``winner`` is the one-hot vector ``(n, rows)``; ``exponentials`` are standard ones
     independent of it, and ``key`` seeds further ones (both None if they are not needed).
     """
 
@@ -41,8 +41,7 @@ class Estimator(ABC):
 
     def _value(self, outcome: Outcome, operator: Operator | None) -> Array:
         """Return the forward value ``(n, rows)``: the one-hot vector of the winner."""
-        xp = array_namespace(outcome.winner)
-        return xp.astype(outcome.winner, outcome.rows.log_probs.dtype)
+        return outcome.winner
 
     @property
     def _random_given_outcome(self) -> bool:
@@ -153,9 +152,10 @@ class Estimator(ABC):
         exponentials = key = None
         if index is None or self._random_given_outcome:
             uniforms = self._uniforms(rows, rng, noise)
-            fine = xp.all((uniforms >= 0) & (uniforms <= 1), axis=0)
-            uniforms = xp.where(fine, uniforms, 0.5)
-            rows = rows.only(fine)
+            if noise is not None:
+                fine = xp.all((uniforms >= 0) & (uniforms <= 1), axis=0)
+                uniforms = xp.where(fine, uniforms, 0.5)
+                rows = rows.only(fine)
             exponentials = exponential(uniforms[: rows.n, :])
             key = generator_key(uniforms[rows.n :, :]) if self._generator_words else None
         if index is None:
@@ -164,9 +164,10 @@ class Estimator(ABC):
             drawn = rows.index(index)
             rows = rows.only(possible(rows, drawn))
         drawn = xp.where(rows.valid, drawn, -1)
-        outcome = Outcome(rows, is_category(drawn, rows.n), exponentials, key)
+        winner = one_hot(drawn, rows.n, rows.log_probs.dtype)
+        outcome = Outcome(rows, winner, exponentials, key)
         operator = self._operator(outcome)
-        value = xp.where(rows.valid, self._value(outcome, operator), xp.nan)
+        value = self._value(outcome, operator) + nan_unless(rows.valid, winner)
         return Draw(rows.restore(value), xp.reshape(drawn, rows.batch), operator, rows)
 
     def gradient(

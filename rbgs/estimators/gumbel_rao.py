@@ -130,7 +130,7 @@ class GumbelRao(Estimator):
         if self._is_limit:
             xp = array_namespace(winner)
             p = xp.exp(rows.log_probs)
-            halfway = (p + xp.astype(winner, p.dtype)) / 2
+            halfway = (p + winner) / 2
             return FixedPoints(1.0, (halfway, p), (2.0, -0.5))
         temperature = rows.temperature(self.temperature)
         if self.sampling == "exact":
