@@ -19,7 +19,7 @@ from numpy.polynomial import Chebyshev, Polynomial
 
 from rbgs import control_variate
 from rbgs._typing import Array
-from rbgs.conditional import race_rates
+from rbgs.conditional import lowest_log_prob
 from rbgs.engine import share_work
 from rbgs.lattice import generators
 
@@ -74,21 +74,42 @@ def _log1p_of(x):
     return single
 
 
+def _log(x):
+    raise NotImplementedError
+
+
+@overload(_log)
+def _log_of(x):
+    if x != nb.float32:
+        return lambda x: math.log(x)
+
+    def single(x):
+        bits = np.float32(x).view(np.int32)
+        exponent = np.int32(np.int32(bits - np.int32(0x3F3504F3)) >> np.int32(23))
+        shifted = np.int32(exponent << np.int32(23))
+        t = np.int32(bits - shifted).view(np.float32) - np.float32(1)
+        high = ((((_L[9] * t + _L[8]) * t + _L[7]) * t + _L[6]) * t + _L[5]) * t + _L[4]
+        high = (((high * t + _L[3]) * t + _L[2]) * t + _L[1]) * t + _L[0]
+        return high * t + np.float32(exponent) * _LN2
+
+    return single
+
+
 @overload(_exp)
 def _exp_of(x):
     if x != nb.float32:
         return lambda x: math.exp(x)
 
     def single(x):
-        y = x * _LOG2E
-        y = np.float32(-126) if y < np.float32(-126) else y
+        exponent = x * _LOG2E
+        y = np.float32(-126) if exponent < np.float32(-126) else exponent
         whole = np.floor(y + np.float32(0.5))
         t = y - whole
         high = ((((_X[6] * t + _X[5]) * t + _X[4]) * t + _X[3]) * t + _X[2]) * t + _X[1]
         high = high * t + _X[0]
         biased = np.int32(np.int32(whole) + np.int32(127))
         scale = np.int32(biased << np.int32(23)).view(np.float32)
-        return high * scale
+        return np.float32(0) if exponent < np.float32(-126) else high * scale
 
     return single
 
@@ -193,9 +214,63 @@ def _inverse_of_winner(inverse, e, winner):
 
 
 @_jit
+def _rates(rate, weight, winner, power, floor):
+    """Turn log-probabilities into rates and weights: see `rbgs.conditional.race_rates`."""
+    one, furthest = rate.dtype.type(1), rate.dtype.type(1000)
+    for j in range(rate.shape[0]):
+        for lane in range(rate.shape[1]):
+            log_prob = rate[j, lane]
+            clamped = floor if log_prob < floor else log_prob
+            rival = one - winner[j, lane]
+            rest = (log_prob - clamped) * rival * -power[lane]
+            rest = -furthest if rest < -furthest else rest
+            rate[j, lane] = _exp(-clamped) * rival
+            weight[j, lane] = _exp(rest)
+
+
+@_jit
+def _race(index, remaining, begin, end, log_probs, uniforms, low, high):
+    n = log_probs.shape[0]
+    dtype = log_probs.dtype
+    lanes = 64 if n <= 1024 else 16
+    e = np.empty((n, lanes), dtype)
+    log_prob = np.empty((n, lanes), dtype)
+    best = np.empty(lanes, dtype)
+    winner = np.empty(lanes, np.int32)
+    zero = dtype.type(0)
+    for first in range(begin, end, lanes):
+        _pack(e, uniforms, first)
+        _pack(log_prob, log_probs, first)
+        best[:] = -np.inf
+        winner[:] = n
+        for j in range(n):
+            for lane in range(lanes):
+                u = e[j, lane]
+                u = low if u < low else u
+                u = high if u > high else u
+                e[j, lane] = -_log1p(-u)
+                score = log_prob[j, lane] - _log(e[j, lane])
+                better = score > best[lane]
+                best[lane] = score if better else best[lane]
+                winner[lane] = np.int32(j) if better else winner[lane]
+        for lane in range(lanes):
+            best[lane] = _exp(-best[lane])
+        for j in range(n):
+            for lane in range(lanes):
+                left = e[j, lane] - _exp(log_prob[j, lane]) * best[lane]
+                left = zero if left < zero else left
+                e[j, lane] = best[lane] if winner[lane] == j else left
+        for j in range(n):
+            for lane in range(min(lanes, end - first)):
+                remaining[j, first + lane] = e[j, lane]
+        for lane in range(min(lanes, end - first)):
+            index[first + lane] = winner[lane]
+
+
+@_jit
 def _sums(
-    out, begin, end, lanes, rates, weights, vector, winner, inverse_temperature, others, shift,
-    shift_winner, key, phases, start, first_sample, last_sample,
+    out, begin, end, lanes, log_probs, vector, winner, inverse_temperature, others, shift,
+    shift_winner, key, phases, start, first_sample, last_sample, floor,
 ):  # fmt: skip
     """Write sum_k (s v - s <s, v>) into out[0] and sum_k a into out[1], for some rows."""
     n, rows = vector.shape
@@ -219,20 +294,19 @@ def _sums(
     keys = np.empty((2, lanes), np.uint32)
     won = np.empty((n, lanes), dtype)
     for first in range(begin, end, lanes):
-        _pack(rate, rates, first)
-        _pack(weight, weights, first)
+        for lane in range(lanes):
+            power[lane] = -inverse_temperature[min(first + lane, rows - 1)]
         _pack(vec, vector, first)
+        _pack(won, winner, first)
+        _pack(rate, log_probs, first)
+        _rates(rate, weight, won, power, floor)
         if reduced:
             _pack(other, others, first)
         _pack(moved, shift, first)
-        if not lattice:
-            _pack(won, winner, first)
         if key.shape[1] > 0:
             _pack(keys, key, first)
         for lane in range(lanes):
-            column = min(first + lane, rows - 1)
-            power[lane] = -inverse_temperature[column]
-            moved_winner[lane] = shift_winner[column]
+            moved_winner[lane] = shift_winner[min(first + lane, rows - 1)]
         first_sum[:] = 0
         second_sum[:] = 0
         pairs[:] = 0
@@ -334,6 +408,18 @@ def constants(probs: Array, temperature: float) -> Array:
     return out
 
 
+def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array]:
+    """Return what `rbgs.conditional.race` does."""
+    n, rows = log_probs.shape
+    index, remaining = np.empty(rows, np.int64), np.empty_like(log_probs)
+    eps = np.finfo(log_probs.dtype).eps
+    bounds = (log_probs.dtype.type(eps / 4), log_probs.dtype.type(1 - eps / 2))
+    arrays = (log_probs, uniforms, *bounds)
+    tasks = [partial(_race, index, remaining, *part, *arrays) for part in _parts(rows, 16)]
+    share_work(tasks, 4 * n * rows)
+    return index, remaining
+
+
 def _parts(rows: int, lanes: int) -> list[tuple[int, int]]:
     """Divide the rows into at most four parts, of whole blocks of lanes."""
     part = max(1, -(-rows // (4 * lanes))) * lanes
@@ -344,8 +430,8 @@ def sums(points: Any, vector: Array, others: Array) -> Array:
     """Return the sums over samples that `rbgs.samples` makes a product of, ``(2, n, rows)``."""
     n, rows = vector.shape
     dtype, samples = vector.dtype, points.samples
-    rates, weights = race_rates(points.log_probs, points.winner, points.temperature)
     inverse = np.broadcast_to(dtype.type(1) / points.temperature, (rows,)).astype(dtype)
+    floor = dtype.type(lowest_log_prob(np.finfo(dtype).max))
     lattice = points.key is None and samples > 1
     shift, shift_winner, key = points.exponentials, points.exponentials[0], np.empty((2, 0), "u4")
     if lattice:
@@ -354,7 +440,7 @@ def sums(points: Any, vector: Array, others: Array) -> Array:
     elif points.key is not None:
         key = np.ascontiguousarray(points.key).view(np.uint32)
     lanes = _lanes(n, rows)
-    given = (lanes, rates, weights, vector, points.winner, inverse)
+    given = (lanes, points.log_probs, vector, points.winner, inverse)
     arrays = (*given, others, shift, shift_winner, key)
     total = np.zeros((2, n, rows), dtype)
     for start in range(0, samples, _SAMPLES):
@@ -365,7 +451,7 @@ def sums(points: Any, vector: Array, others: Array) -> Array:
         bounds = [start + (stop - start) * i // segments for i in range(segments + 1)]
         out = np.empty((segments, 2, n, rows), dtype)
         tasks = [
-            partial(_sums, out[i], *part, *arrays, phases, start, bounds[i], bounds[i + 1])
+            partial(_sums, out[i], *part, *arrays, phases, start, bounds[i], bounds[i + 1], floor)
             for i in range(segments)
             for part in _parts(rows, lanes)
         ]

@@ -1,5 +1,6 @@
 """Loops over blocks: of samples, one after the other; of rows, on threads where that helps."""
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -92,6 +93,11 @@ def is_compiled() -> bool:
         Whether it is installed and not turned off by :func:`set_compiled`.
     """
     return _compiled and _has_numba()
+
+
+def compiled_engine() -> Any:
+    """Import and return `rbgs.compiled`."""
+    return importlib.import_module("rbgs.compiled")
 
 
 @lru_cache(maxsize=1)

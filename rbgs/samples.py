@@ -4,7 +4,6 @@ Nothing of the size of the samples is stored: the points are computed again for 
 by block, from arrays of the size of the logits.
 """
 
-import importlib
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
@@ -13,7 +12,7 @@ from array_api_compat import array_namespace, device, is_jax_namespace, is_numpy
 from rbgs import control_variate
 from rbgs._typing import Array, Namespace, Temperature
 from rbgs.conditional import race_rates, relative_weights
-from rbgs.engine import is_compiled, over_rows, over_samples
+from rbgs.engine import compiled_engine, is_compiled, over_rows, over_samples
 from rbgs.lattice import generators
 from rbgs.noise import exponential
 from rbgs.simplex import clamp
@@ -155,7 +154,7 @@ def _product(points: ConditionalSamples, vector: Array) -> Array:
 
 def _compiled_product(points: ConditionalSamples, vector: Array) -> Array:
     """Return the product by the compiled engine."""
-    compiled = importlib.import_module("rbgs.compiled")
+    compiled = compiled_engine()
     xp = array_namespace(vector)
     others = expected = vector[:0, :]
     if points.control_variate:

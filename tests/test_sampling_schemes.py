@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 import rbgs
 from rbgs import control_variate
+from rbgs.conditional import race
 from rbgs.lattice import generators
+from rbgs.simplex import log_softmax
 
 LOGITS = np.asarray([0.518, 1.232, 0.496, -0.955])
 
@@ -113,6 +115,24 @@ def test_the_compiled_engine_equals_numpy(sampling, reduced, logits, temperature
         rbgs.set_compiled(True)
         scale = 1 + np.abs(reference).max()
         np.testing.assert_allclose(compiled, reference, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(3, 700), (4, 1), (2000, 40)])
+def test_the_compiled_race_equals_numpy(shape, dtype):
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(0)
+    log_probs = log_softmax(3 * rng.normal(size=shape)).astype(dtype)
+    log_probs[1] = -np.inf
+    uniforms = rng.random(shape).astype(dtype)
+    uniforms[0, 0], uniforms[2, 0] = 0, 1
+    rbgs.set_compiled(False)
+    index, remaining = race(log_probs, uniforms)
+    rbgs.set_compiled(True)
+    compiled_index, compiled_remaining = race(log_probs, uniforms)
+    np.testing.assert_array_equal(index, compiled_index)
+    tolerance = 1e-12 if dtype == "float64" else 2e-6
+    np.testing.assert_allclose(remaining, compiled_remaining, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("shape", [(3, 700, 4), (5, 300), (2, 3000), (1, 3)])

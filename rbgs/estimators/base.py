@@ -149,18 +149,19 @@ class Estimator(ABC):
         """
         rows = self._rows(logits, mask, axis)
         xp = array_namespace(rows.log_probs)
-        exponentials = key = None
+        uniforms = key = None
         if index is None or self._random_given_outcome:
             uniforms = self._uniforms(rows, rng, noise)
             if noise is not None:
                 fine = xp.all((uniforms >= 0) & (uniforms <= 1), axis=0)
                 uniforms = xp.where(fine, uniforms, 0.5)
                 rows = rows.only(fine)
-            exponentials = exponential(uniforms[: rows.n, :])
             key = generator_key(uniforms[rows.n :, :]) if self._generator_words else None
+            uniforms = uniforms[: rows.n, :]
         if index is None:
-            drawn, exponentials = race(rows.log_probs, exponentials)
+            drawn, exponentials = race(rows.log_probs, uniforms)
         else:
+            exponentials = exponential(uniforms) if self._random_given_outcome else None
             drawn = rows.index(index)
             rows = rows.only(possible(rows, drawn))
         drawn = xp.where(rows.valid, drawn, -1)
