@@ -1,162 +1,30 @@
-"""The product of `rbgs.samples` compiled for NumPy arrays by Numba: the extra ``fast``.
+"""The race and the product of `rbgs.samples` compiled by Numba, for NumPy arrays: extra ``fast``.
 
 The same mathematics in one loop: for a few dozen rows at a time, one lane each, points are made,
-used and forgotten in the first cache. In single precision logarithm and exponential are polynomials
-on the bit pattern (relative error below 4e-7), because calls to them do not vectorise; in double
-precision they are the C library's.
+used and forgotten in the first cache.
 
 This module is imported only when it is used: see `rbgs.engine.set_compiled`.
 """
 
-import math
 from functools import partial
 from typing import Any
 
-import numba as nb
 import numpy as np
-from numba.extending import overload
-from numpy.polynomial import Chebyshev, Polynomial
 
 from rbgs import control_variate
 from rbgs._typing import Array
+from rbgs.compiled_math import exp, jit, log, log1p, threefry, uniform_double, uniform_single
 from rbgs.conditional import lowest_log_prob
 from rbgs.engine import share_work
 from rbgs.lattice import generators
 
-# No "nnan" and "ninf": a row that cannot be answered is NaN. Divisions that raise do not vectorise.
-_jit = nb.njit(
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-    fastmath={"reassoc", "contract", "arcp", "nsz"},
-)
 
-
-def _polynomial(function: Any, domain: tuple[float, float], degree: int) -> tuple[np.float32, ...]:
-    fitted = Chebyshev.interpolate(function, degree, domain).convert(kind=Polynomial)
-    return tuple(np.float32(c) for c in fitted.coef)
-
-
-_L = _polynomial(
-    lambda t: np.where(np.abs(t) < 1e-9, 1.0, np.log1p(t) / np.where(t == 0, 1, t)),
-    (2**-0.5 - 1, 2**0.5 - 1),
-    9,
-)
-_X = _polynomial(np.exp2, (-0.5, 0.5), 6)
-_LN2, _LOG2E = np.float32(math.log(2)), np.float32(1 / math.log(2))
-
-
-def _log1p(x):
-    raise NotImplementedError
-
-
-def _exp(x):
-    raise NotImplementedError
-
-
-@overload(_log1p)
-def _log1p_of(x):
-    if x != nb.float32:
-        return lambda x: math.log1p(x)
-
-    def single(x):
-        bits = np.float32(np.float32(1) + x).view(np.int32)
-        # Numba widens integers in every operation: the casts keep 32 bits.
-        exponent = np.int32(np.int32(bits - np.int32(0x3F3504F3)) >> np.int32(23))
-        shifted = np.int32(exponent << np.int32(23))
-        mantissa = np.int32(bits - shifted).view(np.float32)
-        # Near 1 the sum has lost the last digits of x: take x itself.
-        t = x if exponent == 0 else mantissa - np.float32(1)
-        high = ((((_L[9] * t + _L[8]) * t + _L[7]) * t + _L[6]) * t + _L[5]) * t + _L[4]
-        high = (((high * t + _L[3]) * t + _L[2]) * t + _L[1]) * t + _L[0]
-        return high * t + np.float32(exponent) * _LN2
-
-    return single
-
-
-def _log(x):
-    raise NotImplementedError
-
-
-@overload(_log)
-def _log_of(x):
-    if x != nb.float32:
-        return lambda x: math.log(x)
-
-    def single(x):
-        bits = np.float32(x).view(np.int32)
-        exponent = np.int32(np.int32(bits - np.int32(0x3F3504F3)) >> np.int32(23))
-        shifted = np.int32(exponent << np.int32(23))
-        t = np.int32(bits - shifted).view(np.float32) - np.float32(1)
-        high = ((((_L[9] * t + _L[8]) * t + _L[7]) * t + _L[6]) * t + _L[5]) * t + _L[4]
-        high = (((high * t + _L[3]) * t + _L[2]) * t + _L[1]) * t + _L[0]
-        return high * t + np.float32(exponent) * _LN2
-
-    return single
-
-
-@overload(_exp)
-def _exp_of(x):
-    if x != nb.float32:
-        return lambda x: math.exp(x)
-
-    def single(x):
-        exponent = x * _LOG2E
-        y = np.float32(-126) if exponent < np.float32(-126) else exponent
-        whole = np.floor(y + np.float32(0.5))
-        t = y - whole
-        high = ((((_X[6] * t + _X[5]) * t + _X[4]) * t + _X[3]) * t + _X[2]) * t + _X[1]
-        high = high * t + _X[0]
-        biased = np.int32(np.int32(whole) + np.int32(127))
-        scale = np.int32(biased << np.int32(23)).view(np.float32)
-        return np.float32(0) if exponent < np.float32(-126) else high * scale
-
-    return single
-
-
-@_jit
-def _four_rounds(x, y, r0, r1, r2, r3):
-    # Numba widens integers in every operation: the casts keep 32 bits.
-    for r in (np.uint32(r0), np.uint32(r1), np.uint32(r2), np.uint32(r3)):
-        x = np.uint32(x + y)
-        y = np.uint32(np.uint32(y << r) | np.uint32(y >> np.uint32(32 - r))) ^ x
-    return x, y
-
-
-@_jit
-def _threefry(k0, k1, x, y):
-    """Return two random words: see `rbgs.threefry`."""
-    k2 = np.uint32(k0 ^ k1 ^ np.uint32(0x1BD11BDA))
-    x, y = np.uint32(x + k0), np.uint32(y + k1)
-    x, y = _four_rounds(x, y, 13, 15, 26, 6)
-    x, y = np.uint32(x + k1), np.uint32(y + k2 + np.uint32(1))
-    x, y = _four_rounds(x, y, 17, 29, 16, 24)
-    x, y = np.uint32(x + k2), np.uint32(y + k0 + np.uint32(2))
-    x, y = _four_rounds(x, y, 13, 15, 26, 6)
-    x, y = np.uint32(x + k0), np.uint32(y + k1 + np.uint32(3))
-    x, y = _four_rounds(x, y, 17, 29, 16, 24)
-    x, y = np.uint32(x + k1), np.uint32(y + k2 + np.uint32(4))
-    x, y = _four_rounds(x, y, 13, 15, 26, 6)
-    return np.uint32(x + k2), np.uint32(y + k0 + np.uint32(5))
-
-
-@_jit
+@jit
 def _fraction(x, one):
     return x - one if x >= one else x
 
 
-@_jit
-def _uniform_single(word):
-    return (np.float32(np.int32(word >> np.uint32(9))) + np.float32(0.5)) * np.float32(2**-23)
-
-
-@_jit
-def _uniform_double(x, y):
-    high, low = np.float64(x >> np.uint32(6)), np.float64(y >> np.uint32(6))
-    return (high * 2.0**26 + low + 0.5) * 2.0**-52
-
-
-@_jit
+@jit
 def _pack(block, x, first):
     """Copy the lanes of some rows; behind the last row it is repeated."""
     rows = x.shape[1]
@@ -165,25 +33,25 @@ def _pack(block, x, first):
             block[j, lane] = x[j, min(first + lane, rows - 1)]
 
 
-@_jit
+@jit
 def _lattice_winner(inverse, phase, shift):
     """Write 1 / E_i of a point of the lattice."""
     one = shift.dtype.type(1)
     least = shift.dtype.type(np.finfo(shift.dtype).eps / 4)
     for lane in range(shift.shape[0]):
         u = _fraction(phase + shift[lane], one)
-        inverse[lane] = one / -_log1p(-(least if u < least else u))
+        inverse[lane] = one / -log1p(-(least if u < least else u))
 
 
-@_jit
+@jit
 def _lattice(e, j, shift, phase):
     """Write E_j of a point of the lattice."""
     one = shift.dtype.type(1)
     for lane in range(e.shape[1]):
-        e[j, lane] = -_log1p(-_fraction(phase + shift[j, lane], one))
+        e[j, lane] = -log1p(-_fraction(phase + shift[j, lane], one))
 
 
-@_jit
+@jit
 def _independent(e, k, key):
     """Write all E_j of sample k of the counter-based generator."""
     n, lanes = e.shape
@@ -191,19 +59,20 @@ def _independent(e, k, key):
     if e.itemsize == 4:
         half = (n + 1) // 2
         for j in range(half):
+            # With an odd n the last second word has no use: the first one overwrites it.
+            other = j + half if j + half < n else j
             for lane in range(lanes):
-                x, y = _threefry(key[0, lane], key[1, lane], sample, np.uint32(j))
-                e[j, lane] = -_log1p(-e.dtype.type(_uniform_single(x)))
-                if j + half < n:
-                    e[j + half, lane] = -_log1p(-e.dtype.type(_uniform_single(y)))
+                x, y = threefry(key[0, lane], key[1, lane], sample, np.uint32(j))
+                e[other, lane] = -log1p(-e.dtype.type(uniform_single(y)))
+                e[j, lane] = -log1p(-e.dtype.type(uniform_single(x)))
     else:
         for j in range(n):
             for lane in range(lanes):
-                x, y = _threefry(key[0, lane], key[1, lane], sample, np.uint32(j))
-                e[j, lane] = -_log1p(-e.dtype.type(_uniform_double(x, y)))
+                x, y = threefry(key[0, lane], key[1, lane], sample, np.uint32(j))
+                e[j, lane] = -log1p(-e.dtype.type(uniform_double(x, y)))
 
 
-@_jit
+@jit
 def _inverse_of_winner(inverse, e, winner):
     inverse[:] = 0
     for j in range(e.shape[0]):
@@ -213,7 +82,7 @@ def _inverse_of_winner(inverse, e, winner):
         inverse[lane] = e.dtype.type(1) / inverse[lane]
 
 
-@_jit
+@jit
 def _rates(rate, weight, winner, power, floor):
     """Turn log-probabilities into rates and weights: see `rbgs.conditional.race_rates`."""
     one, furthest = rate.dtype.type(1), rate.dtype.type(1000)
@@ -224,11 +93,11 @@ def _rates(rate, weight, winner, power, floor):
             rival = one - winner[j, lane]
             rest = (log_prob - clamped) * rival * -power[lane]
             rest = -furthest if rest < -furthest else rest
-            rate[j, lane] = _exp(-clamped) * rival
-            weight[j, lane] = _exp(rest)
+            rate[j, lane] = exp(-clamped) * rival
+            weight[j, lane] = exp(rest)
 
 
-@_jit
+@jit
 def _race(index, remaining, begin, end, log_probs, uniforms, low, high):
     n = log_probs.shape[0]
     dtype = log_probs.dtype
@@ -248,16 +117,16 @@ def _race(index, remaining, begin, end, log_probs, uniforms, low, high):
                 u = e[j, lane]
                 u = low if u < low else u
                 u = high if u > high else u
-                e[j, lane] = -_log1p(-u)
-                score = log_prob[j, lane] - _log(e[j, lane])
+                e[j, lane] = -log1p(-u)
+                score = log_prob[j, lane] - log(e[j, lane])
                 better = score > best[lane]
                 best[lane] = score if better else best[lane]
                 winner[lane] = np.int32(j) if better else winner[lane]
         for lane in range(lanes):
-            best[lane] = _exp(-best[lane])
+            best[lane] = exp(-best[lane])
         for j in range(n):
             for lane in range(lanes):
-                left = e[j, lane] - _exp(log_prob[j, lane]) * best[lane]
+                left = e[j, lane] - exp(log_prob[j, lane]) * best[lane]
                 left = zero if left < zero else left
                 e[j, lane] = best[lane] if winner[lane] == j else left
         for j in range(n):
@@ -267,7 +136,7 @@ def _race(index, remaining, begin, end, log_probs, uniforms, low, high):
             index[first + lane] = winner[lane]
 
 
-@_jit
+@jit
 def _sums(
     out, begin, end, lanes, log_probs, vector, winner, inverse_temperature, others, shift,
     shift_winner, key, phases, start, first_sample, last_sample, floor,
@@ -327,7 +196,7 @@ def _sums(
                     _lattice(r, j, moved, phases[generator, k - start])
                 for lane in range(lanes):
                     ratio = r[j, lane] * inverse[lane] * rate[j, lane]
-                    relative = _exp(_log1p(ratio) * power[lane]) * weight[j, lane]
+                    relative = exp(log1p(ratio) * power[lane]) * weight[j, lane]
                     r[j, lane] = relative
                     total[lane] += relative
                     dot[lane] += relative * vec[j, lane]
@@ -349,7 +218,7 @@ def _sums(
                 out[1, j, first + lane] = pairs[j, lane]
 
 
-@_jit
+@jit
 def _constants(
     out, begin, end, lanes, probs, mean_powers, mean_weights, nodes, powers, weights, share
 ):  # fmt: skip
