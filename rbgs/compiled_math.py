@@ -108,12 +108,20 @@ def _exp_of(x):
 
 
 @jit
-def _four_rounds(x, y, r0, r1, r2, r3):
+def _round(x, y, bits):
     # Numba widens integers in every operation: the casts keep 32 bits.
-    for r in (np.uint32(r0), np.uint32(r1), np.uint32(r2), np.uint32(r3)):
-        x = np.uint32(x + y)
-        y = np.uint32(np.uint32(y << r) | np.uint32(y >> np.uint32(32 - r))) ^ x
-    return x, y
+    x = np.uint32(x + y)
+    left = np.uint32(y << np.uint32(bits))
+    right = np.uint32(y >> np.uint32(32 - bits))
+    return x, np.uint32(np.uint32(left | right) ^ x)
+
+
+@jit
+def _four_rounds(x, y, r0, r1, r2, r3):
+    x, y = _round(x, y, r0)
+    x, y = _round(x, y, r1)
+    x, y = _round(x, y, r2)
+    return _round(x, y, r3)
 
 
 @jit
