@@ -44,11 +44,15 @@ def _lattice_winner(inverse, phase, shift):
 
 
 @jit
-def _lattice(e, j, shift, phase):
-    """Write E_j of a point of the lattice."""
+def _lattice(e, phases, column, shift):
+    """Write all E_j of a point of the lattice."""
     one = shift.dtype.type(1)
-    for lane in range(e.shape[1]):
-        e[j, lane] = -log1p(-_fraction(phase + shift[j, lane], one))
+    generator = 1
+    for j in range(e.shape[0]):
+        phase = phases[generator, column]
+        generator = generator + 1 if generator + 1 < phases.shape[0] else 1
+        for lane in range(e.shape[1]):
+            e[j, lane] = -log1p(-_fraction(phase + shift[j, lane], one))
 
 
 @jit
@@ -182,6 +186,7 @@ def _sums(
         for k in range(first_sample, last_sample):
             if lattice:
                 _lattice_winner(inverse, phases[0, k - start], moved_winner)
+                _lattice(r, phases, k - start, moved)
             else:
                 if k > 0:
                     _independent(r, k, keys)
@@ -191,9 +196,6 @@ def _sums(
             total[:] = 0
             dot[:] = 0
             for j in range(n):
-                if lattice:
-                    generator = 1 + j % (phases.shape[0] - 1)
-                    _lattice(r, j, moved, phases[generator, k - start])
                 for lane in range(lanes):
                     ratio = r[j, lane] * inverse[lane] * rate[j, lane]
                     relative = exp(log1p(ratio) * power[lane]) * weight[j, lane]
