@@ -109,7 +109,7 @@ def _rows_per_block(points: ConditionalSamples) -> int:
     n, rows = points.log_probs.shape
     if is_jax_namespace(xp):
         return max(1, int(rows))  # the compiler divides the work
-    return max(64, _elements(xp) // (int(n) * min(16, points.samples)))
+    return max(8, _elements(xp) // (int(n) * min(16, points.samples)))
 
 
 def _product(points: ConditionalSamples, vector: Array) -> Array:
