@@ -24,7 +24,7 @@ def set_num_threads(count: int) -> None:
 
     Other libraries have threads of their own. The result does not depend on the number. The
     environment variable ``RBGS_NUM_THREADS`` sets it at import; by default it is the number of
-    processors that the process may use.
+    processors.
 
     Parameters
     ----------
