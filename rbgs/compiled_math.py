@@ -36,6 +36,24 @@ _X = _polynomial(np.exp2, (-0.5, 0.5), 6)
 _LN2, _LOG2E = np.float32(math.log(2)), np.float32(1 / math.log(2))
 
 
+@jit
+def _parts(x):
+    """Split x into a mantissa between sqrt(1/2) and sqrt(2) and an exponent of 2."""
+    # Numba widens integers in every operation: the casts keep 32 bits.
+    bits = np.float32(x).view(np.int32)
+    exponent = np.int32(np.int32(bits - np.int32(0x3F3504F3)) >> np.int32(23))
+    shifted = np.int32(exponent << np.int32(23))
+    return np.int32(bits - shifted).view(np.float32), exponent
+
+
+@jit
+def _log_of_parts(t, exponent):
+    """Return log((1 + t) * 2^exponent)."""
+    high = ((((_L[9] * t + _L[8]) * t + _L[7]) * t + _L[6]) * t + _L[5]) * t + _L[4]
+    high = (((high * t + _L[3]) * t + _L[2]) * t + _L[1]) * t + _L[0]
+    return high * t + np.float32(exponent) * _LN2
+
+
 def log1p(x):
     """Return log(1 + x)."""
     raise NotImplementedError
@@ -52,16 +70,10 @@ def _log1p_of(x):
         return lambda x: math.log1p(x)
 
     def single(x):
-        bits = np.float32(np.float32(1) + x).view(np.int32)
-        # Numba widens integers in every operation: the casts keep 32 bits.
-        exponent = np.int32(np.int32(bits - np.int32(0x3F3504F3)) >> np.int32(23))
-        shifted = np.int32(exponent << np.int32(23))
-        mantissa = np.int32(bits - shifted).view(np.float32)
+        mantissa, exponent = _parts(np.float32(1) + x)
         # Near 1 the sum has lost the last digits of x: take x itself.
         t = x if exponent == 0 else mantissa - np.float32(1)
-        high = ((((_L[9] * t + _L[8]) * t + _L[7]) * t + _L[6]) * t + _L[5]) * t + _L[4]
-        high = (((high * t + _L[3]) * t + _L[2]) * t + _L[1]) * t + _L[0]
-        return high * t + np.float32(exponent) * _LN2
+        return _log_of_parts(t, exponent)
 
     return single
 
@@ -77,13 +89,8 @@ def _log_of(x):
         return lambda x: math.log(x)
 
     def single(x):
-        bits = np.float32(x).view(np.int32)
-        exponent = np.int32(np.int32(bits - np.int32(0x3F3504F3)) >> np.int32(23))
-        shifted = np.int32(exponent << np.int32(23))
-        t = np.int32(bits - shifted).view(np.float32) - np.float32(1)
-        high = ((((_L[9] * t + _L[8]) * t + _L[7]) * t + _L[6]) * t + _L[5]) * t + _L[4]
-        high = (((high * t + _L[3]) * t + _L[2]) * t + _L[1]) * t + _L[0]
-        return high * t + np.float32(exponent) * _LN2
+        mantissa, exponent = _parts(x)
+        return _log_of_parts(mantissa - np.float32(1), exponent)
 
     return single
 

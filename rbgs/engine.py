@@ -134,9 +134,7 @@ def over_samples(
     return body(start, last - start, carry) if start < last else carry
 
 
-def over_rows(
-    xp: Namespace, rows: int, size: int, part: Callable[[slice], tuple[Array, ...]]
-) -> tuple[Array, ...]:
+def over_rows(xp: Namespace, rows: int, size: int, part: Callable[[slice], Array]) -> Array:
     """Return the results of ``part`` for all blocks of rows, joined along their last axis."""
     if size >= rows:
         return part(slice(0, rows))
@@ -145,7 +143,7 @@ def over_rows(
         parts = list(_pool(_threads).map(part, slices))
     else:
         parts = [part(rows_) for rows_ in slices]
-    return tuple(xp.concat(list(pieces), axis=-1) for pieces in zip(*parts, strict=True))
+    return xp.concat(parts, axis=-1)
 
 
 # Below this many elements a thread takes longer to wake than to compute.

@@ -60,13 +60,12 @@ class ConditionalSamples:
         xp = array_namespace(self.log_probs)
         if is_numpy_namespace(xp) and is_compiled():
             return _compiled_product(self, vector)
-        (product,) = over_rows(
+        return over_rows(
             xp,
             vector.shape[1],
             _rows_per_block(self),
-            lambda rows: (_product(self._take(rows), vector[:, rows]),),
+            lambda rows: _product(self._take(rows), vector[:, rows]),
         )
-        return product
 
     def matrix(self) -> Array:
         """Return the operator as matrices ``(rows, n, n)``."""
@@ -192,21 +191,24 @@ class _Sampler:
     points: ConditionalSamples
     rates: Array
     weights: Array
+    shift: Array | None
     generators: Array | None
 
     @classmethod
     def of(cls, points: ConditionalSamples) -> "_Sampler":
         xp = array_namespace(points.log_probs)
         rates, weights = race_rates(points.log_probs, points.winner, points.temperature)
-        z = None
+        shift = z = None
         if points.key is None and points.samples > 1:
+            # 1 - exp(-E): the uniforms that the first point was made of.
+            shift = -xp.expm1(-points.exponentials)
             found = generators(points.samples)
             z = xp.asarray(
                 [found[j % len(found)] for j in range(rates.shape[0])],
                 dtype=xp.int32,
                 device=device(rates),
             )
-        return cls(points, rates, weights, z)
+        return cls(points, rates, weights, shift, z)
 
     def first(self) -> Array:
         """Return the relative weights of the first point, ``(n, 1, rows)``."""
@@ -216,8 +218,9 @@ class _Sampler:
         """Return the relative weights of some points by their numbers, ``(n, count, rows)``."""
         xp = array_namespace(self.rates)
         numbers = xp.arange(count, dtype=xp.int32, device=device(self.rates)) + start
-        if self.generators is not None:
-            return self._relative(self._lattice_ratios(self.generators, numbers))
+        if self.generators is not None and self.shift is not None:
+            ratios = self._lattice_ratios(self.generators, self.shift, numbers)
+            return self._relative(ratios)
         drawn = uniforms(self.points.key, numbers, self.rates.shape[0], self.rates.dtype)
         return self._relative(self._over_winner(exponential(drawn)))
 
@@ -232,12 +235,10 @@ class _Sampler:
         # A row that cannot be answered has no winner.
         return exponentials / xp.where(of_winner == 0, 1.0, of_winner)
 
-    def _lattice_ratios(self, z: Array, numbers: Array) -> Array:
+    def _lattice_ratios(self, z: Array, shift: Array, numbers: Array) -> Array:
         """Return E_j / E_i, the exponentials made of the points of the lattice."""
         xp = array_namespace(self.rates)
         samples, dtype = self.points.samples, self.rates.dtype
-        # 1 - exp(-E): the uniforms that the first point was made of.
-        shift = -xp.expm1(-self.points.exponentials)
         phase = xp.astype((z[:, None] * numbers) % samples, dtype)[..., None] / samples
         ratios = xp.log1p(_negative_fraction(phase, shift[:, None, :]))
         of_winner = xp.sum(self.points.winner * shift, axis=0)
