@@ -9,12 +9,14 @@ from rbgs.estimators.reinforce import Reinforce, RunningMean
 from rbgs.estimators.relaxation import GumbelSoftmax
 from rbgs.estimators.straight_through import StraightThrough, StraightThroughGumbelSoftmax
 from rbgs.exact import exact_gradient
+from rbgs.key import Key
 
 __all__ = [
     "Draw",
     "Estimator",
     "GumbelRao",
     "GumbelSoftmax",
+    "Key",
     "Moments",
     "Reinforce",
     "RunningMean",

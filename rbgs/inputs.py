@@ -224,8 +224,8 @@ def categories_first(x: Array, axis: int) -> Array:
     return xp.reshape(flat, (n, math.prod(x.shape) // n))
 
 
-def read_logits(logits: Array, mask: Array | None = None, axis: int = -1) -> Rows:
-    """Validate logits and a mask; return normalised rows."""
+def check_logits(logits: Array, axis: int) -> int:
+    """Raise unless the logits can be read along an axis; return it as a negative number."""
     xp = namespace("logits", logits)
     if not _has_kind(logits, xp, "real floating"):
         raise TypeError(
@@ -244,10 +244,21 @@ def read_logits(logits: Array, mask: Array | None = None, axis: int = -1) -> Row
         raise ValueError(
             f"logits of shape {tuple(logits.shape)} have no categories along axis {axis}"
         )
-    axis = axis if axis < 0 else axis - logits.ndim
+    return axis if axis < 0 else axis - logits.ndim
+
+
+def wide_dtype(x: Array) -> Any:
+    """Return the dtype of the computation: float32 for half precision, else the dtype of x."""
+    xp = array_namespace(x)
+    return xp.float32 if xp.finfo(x.dtype).bits < 32 else x.dtype
+
+
+def read_logits(logits: Array, mask: Array | None = None, axis: int = -1) -> Rows:
+    """Validate logits and a mask; return normalised rows."""
+    axis = check_logits(logits, axis)
+    xp = array_namespace(logits)
     dtype = logits.dtype
-    if xp.finfo(dtype).bits < 32:
-        logits = xp.astype(logits, xp.float32)
+    logits = xp.astype(logits, wide_dtype(logits), copy=False)
     if mask is not None:
         check_like("mask", mask, logits, "bool")
         _check_broadcast("mask", tuple(mask.shape), tuple(logits.shape))

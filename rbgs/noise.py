@@ -15,11 +15,12 @@ from array_api_compat import (
 
 from rbgs._typing import Array, Generator
 from rbgs.inputs import is_traced, library
+from rbgs.key import Key
 from rbgs.simplex import clamp
 
 _HOW_TO_PASS = (
     "pass rng=numpy.random.default_rng(seed), a torch.Generator, a jax.random.key, "
-    "a cupy.random.Generator or an int seed"
+    "a cupy.random.Generator, a rbgs.Key or an int seed"
 )
 _NUMPY_SEEDS = (
     int,
@@ -48,8 +49,8 @@ def uniform(rng: Generator, shape: tuple[int, ...], like: Array) -> Array:
     Parameters
     ----------
     rng : generator, key or int seed
-        A generator or key of the library of ``like``, or whatever ``numpy.random.default_rng``
-        takes: NumPy's generators serve every library.
+        A generator or key of the library of ``like``, a :class:`~rbgs.Key`, or whatever
+        ``numpy.random.default_rng`` takes: NumPy's generators serve every library.
     shape : tuple of int
         Shape of the result.
     like : array
@@ -72,6 +73,8 @@ def uniform(rng: Generator, shape: tuple[int, ...], like: Array) -> Array:
         raise ValueError(
             f"randomness is explicit here: {_HOW_TO_PASS}, or noise=estimator.noise(...)"
         )
+    if isinstance(rng, Key):
+        return rng.uniform(shape, like)
     xp = array_namespace(like)
     native = _native_library(rng)
     if native is None:
@@ -104,6 +107,8 @@ def split(rng: Generator, count: int) -> Sequence[Generator]:
     """Return ``count`` sources of independent randomness: split a key, repeat what has state."""
     if rng is None:
         raise ValueError(f"randomness is explicit here: {_HOW_TO_PASS}")
+    if isinstance(rng, Key):
+        return rng.split(count)
     native = _native_library(rng)
     if native == "jax":
         keys: Sequence[Generator] = sys.modules["jax"].random.split(rng, count)

@@ -8,7 +8,7 @@ from array_api_compat import array_namespace
 from rbgs._typing import Array, Generator, Oracle
 from rbgs.conditional import race
 from rbgs.draw import Draw, Operator
-from rbgs.inputs import Rows, nan_unless, possible, read_logits
+from rbgs.inputs import Rows, check_logits, nan_unless, possible, read_logits, wide_dtype
 from rbgs.noise import exponential, generator_key, uniform
 from rbgs.oracle import evaluate
 from rbgs.simplex import one_hot
@@ -94,8 +94,10 @@ class Estimator(ABC):
         >>> bool(np.all(first.value == second.value))
         True
         """
-        rows = self._rows(logits, None, axis)
-        return uniform(rng, self._noise_shape(rows), rows.log_probs)
+        axis = check_logits(logits, axis)
+        xp = array_namespace(logits)
+        like = xp.astype(logits, wide_dtype(logits), copy=False)
+        return uniform(rng, self._noise_shape(logits.shape, axis), like)
 
     def sample(
         self,
@@ -116,8 +118,9 @@ class Estimator(ABC):
             standard. -inf forbids a category. Half precision is computed in float32.
         rng : generator, key or int seed, optional
             A ``numpy.random.Generator``, a ``torch.Generator``, a JAX key or a
-            ``cupy.random.Generator`` for logits of that library; a NumPy generator or an int seed
-            serves every library (SPEC 7). Required unless ``noise`` is given or none is needed.
+            ``cupy.random.Generator`` for logits of that library; a NumPy generator, an int seed
+            or a :class:`~rbgs.Key` serves every library (SPEC 7). Required unless ``noise`` is
+            given or none is needed.
         noise : array, optional
             Uniforms from :meth:`noise`. The same noise gives the same result in every library.
         index : integer array ``(...,)`` or int, optional
@@ -226,12 +229,15 @@ class Estimator(ABC):
         rows = read_logits(logits, mask, axis)
         return rows if self._draws == 1 else rows.repeat(self._draws)
 
-    def _noise_shape(self, rows: Rows) -> tuple[int, ...]:
-        return rows.shape(rows.n + self._generator_words)
+    def _noise_shape(self, shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+        """Return the shape of the noise for logits of a shape with ``axis`` below 0."""
+        sizes = list(shape)
+        sizes[axis] += self._generator_words
+        return tuple(sizes) if self._draws == 1 else (self._draws, *sizes)
 
     def _uniforms(self, rows: Rows, rng: Generator, noise: Array | None) -> Array:
         if noise is None:
-            noise = uniform(rng, self._noise_shape(rows), rows.log_probs)
+            noise = uniform(rng, rows.shape(rows.n + self._generator_words), rows.log_probs)
         elif rng is not None:
             raise ValueError("both rng and noise are given: pass one of them")
         return rows.adopt("noise", noise, rows.n + self._generator_words)
