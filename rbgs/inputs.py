@@ -7,6 +7,7 @@ neither be traced nor run on a device without waiting for it.
 
 import math
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,9 +26,12 @@ def library(xp: Namespace) -> str:
 
 
 def is_traced(x: Array) -> bool:
-    """Tell whether ``x`` is an abstract value inside a JAX transformation."""
+    """Tell whether ``x`` is an abstract value in a JAX transformation or PyTorch's compiler."""
     jax: Any = sys.modules.get("jax")
-    return jax is not None and isinstance(x, jax.core.Tracer)
+    if jax is not None and isinstance(x, jax.core.Tracer):
+        return True
+    torch: Any = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor) and torch.compiler.is_compiling()
 
 
 def namespace(name: str, x: Array) -> Namespace:
@@ -91,11 +95,11 @@ def check_temperature(temperature: Temperature, *, zero: bool = False) -> Temper
             raise TypeError(
                 f"temperature has dtype {temperature.dtype}; a real floating one is wanted"
             )
-        fine = (temperature >= _SMALLEST) & (temperature <= _LARGEST)
-        try:
-            rejected = not bool(xp.all(fine))
-        except (TypeError, RuntimeError):  # a traced array has no value yet; see Rows.temperature
-            rejected = False
+        rejected = False
+        if not is_traced(temperature):  # else it has no value yet: see Rows.temperature
+            fine = (temperature >= _SMALLEST) & (temperature <= _LARGEST)
+            with suppress(RuntimeError):  # nor has it under torch.vmap
+                rejected = not bool(xp.all(fine))
         if rejected:
             raise ValueError(f"{wanted.replace(limit, '')} in every element, got {temperature}")
         return temperature

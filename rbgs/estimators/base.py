@@ -63,6 +63,9 @@ class Estimator(ABC):
         """Whether the gradient estimate is a function of logits and outcome, so enumerable."""
         return not self._random_given_outcome
 
+    def _needs_noise(self, index: Array | int | None) -> bool:
+        return index is None or self._random_given_outcome
+
     def noise(self, logits: Array, rng: Generator, *, axis: int = -1) -> Array:
         """Draw the noise that makes :meth:`sample` a pure function.
 
@@ -153,7 +156,7 @@ class Estimator(ABC):
         rows = self._rows(logits, mask, axis)
         xp = array_namespace(rows.log_probs)
         uniforms = key = None
-        if index is None or self._random_given_outcome:
+        if self._needs_noise(index):
             uniforms = self._uniforms(rows, rng, noise)
             if noise is not None:
                 fine = xp.all((uniforms >= 0) & (uniforms <= 1), axis=0)

@@ -1,0 +1,240 @@
+"""Dask's door: lazy samples and products, chunk by chunk, the same for any chunking."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from math import isnan
+from typing import Any
+
+import dask.array as da
+
+from rbgs._typing import Array
+from rbgs.doors import check_arguments, temperature_array
+from rbgs.draw import Draw
+from rbgs.estimators.base import Estimator
+from rbgs.inputs import check_logits, check_shape, wide_dtype
+from rbgs.key import Key
+
+__all__ = ["LazyDraw", "noise", "sample"]
+
+
+@dataclass(frozen=True)
+class LazyDraw:
+    """The lazy form of :class:`~rbgs.Draw`: its value, index and products are Dask arrays.
+
+    A chunk depends on its logits and its noise alone. It is drawn again for each of the results;
+    compute or persist several of them together to share the logits.
+    """
+
+    _block: Callable[..., Array]
+    _operands: tuple[Any, ...]
+    _logits: da.Array
+    _axis: int
+
+    @property
+    def value(self) -> da.Array:
+        """The forward value ``(..., n)``, chunked like the logits."""
+        return self._map(_value, tuple(range(self._logits.ndim)))
+
+    @property
+    def index(self) -> da.Array:
+        """The winner ``(...,)``; -1 in a row that cannot be answered."""
+        return self._map(_index, _batch_axes(self._logits, self._axis), dtype="int64")
+
+    def jvp(self, tangent: da.Array) -> da.Array:
+        """Return the Jacobian-vector product for a tangent: see :meth:`rbgs.Draw.jvp`."""
+        return self._product("tangent", tangent)
+
+    def vjp(self, cotangent: da.Array) -> da.Array:
+        """Return the gradient estimate for a cotangent: see :meth:`rbgs.Draw.vjp`."""
+        return self._product("cotangent", cotangent)
+
+    def jacobian(self) -> da.Array:
+        """Return the operator as matrices ``(..., n, n)``: see :meth:`rbgs.Draw.jacobian`."""
+        ndim, n = self._logits.ndim, self._logits.shape[self._axis]
+        axes = (*_batch_axes(self._logits, self._axis), ndim + 1, ndim + 2)
+        return self._map(Draw.jacobian, axes, new_axes={ndim + 1: n, ndim + 2: n})
+
+    def _product(self, name: str, vector: da.Array) -> da.Array:
+        axes = tuple(range(self._logits.ndim))
+        vector = da.asarray(vector)
+        check_shape(name, vector.shape, self._logits.shape)
+        return self._map(Draw.vjp, axes, vector.rechunk(self._logits.chunks), axes)
+
+    def _map(
+        self, result: Callable[..., Array], axes: tuple[int, ...], *vector: Any, **options: Any
+    ) -> da.Array:
+        """Return a result of the draws of all chunks, with the given axes."""
+        dtype = options.pop("dtype", self._logits.dtype)
+        meta = da.utils.meta_from_array(self._logits, ndim=len(axes), dtype=dtype)
+        block = partial(self._block, result)
+        operands = (*self._operands, *vector)
+        return da.blockwise(block, axes, *operands, meta=meta, concatenate=True, **options)
+
+
+def sample(
+    estimator: Estimator,
+    logits: da.Array,
+    *,
+    key: Key | None = None,
+    noise: da.Array | None = None,
+    index: da.Array | int | None = None,
+    mask: da.Array | None = None,
+    axis: int = -1,
+) -> LazyDraw:
+    """Draw an outcome for each row of a chunked array, with the derivative, lazily.
+
+    The result does not depend on the chunks: the noise of an element depends on the key and the
+    element's place in the whole array, see :class:`~rbgs.Key`. No chunk waits for another, so the
+    work spreads over the threads, processes or machines of any Dask scheduler.
+
+    Parameters
+    ----------
+    estimator : Estimator
+        Any but :class:`~rbgs.Reinforce`, with a float temperature.
+    logits : floating Dask array ``(..., n)``
+        In chunks along any axis but that of the categories; of known sizes.
+    key : Key
+        Required unless ``noise`` is given or none is needed.
+    noise : Dask array, optional
+        Uniforms from :func:`noise` instead of a key.
+    index : integer Dask array ``(...,)`` or int, optional
+        Condition on this outcome instead of drawing one.
+    mask : bool Dask array, optional
+        True where a category is allowed; broadcasts against the logits.
+    axis : int
+        The category axis.
+
+    Returns
+    -------
+    LazyDraw
+        The value, the index and the derivative, in chunks of the library of the logits' chunks.
+
+    Raises
+    ------
+    TypeError
+        The logits are no Dask array, the key no :class:`~rbgs.Key`, the temperature no float, or
+        the estimator is :class:`~rbgs.Reinforce`.
+    ValueError
+        Shapes do not match, there is neither key nor noise, the sizes of the chunks are unknown or
+        the categories lie in several chunks. What only a chunk shows raises when it is computed.
+
+    Examples
+    --------
+    >>> import dask.array as da, rbgs, rbgs.dask
+    >>> logits = da.zeros((1000, 4), chunks=(100, 4))
+    >>> draw = rbgs.dask.sample(rbgs.GumbelRao(0.5), logits, key=rbgs.Key(0))
+    >>> gradient = draw.vjp(2 * (draw.value - 0.25))
+    >>> gradient.sum(axis=-1).compute().shape
+    (1000,)
+    """
+    axis = _check(estimator, logits, axis)
+    if noise is None and estimator._needs_noise(index):
+        noise = _noise(estimator, logits, key, axis)
+    elif key is not None and noise is not None:
+        raise ValueError("both key and noise are given: pass one of them")
+    axes = tuple(range(logits.ndim))
+    operands: list[Any] = [logits, axes]
+    for array, along in (
+        # The noise may have more entries along the category axis: that is an axis of its own.
+        (noise, tuple(logits.ndim if a == axis % logits.ndim else a for a in axes)),
+        (index, _batch_axes(logits, axis)),
+        (None if mask is None else da.broadcast_to(da.asarray(mask), logits.shape), axes),
+    ):
+        if array is None or isinstance(array, int):
+            operands += [array, None]
+        else:
+            chunks = {i: logits.chunks[a] for i, a in enumerate(along) if a < logits.ndim}
+            operands += [da.asarray(array).rechunk(chunks), along]
+    return LazyDraw(partial(_compute, estimator, axis), tuple(operands), logits, axis)
+
+
+def noise(estimator: Estimator, logits: da.Array, key: Key, *, axis: int = -1) -> da.Array:
+    """Draw the noise of :meth:`rbgs.Estimator.noise`, lazily.
+
+    Parameters
+    ----------
+    estimator : Estimator
+        As in :func:`sample`.
+    logits : floating Dask array ``(..., n)``
+        Only shape, chunks and dtype matter.
+    key : Key
+        The noise is the one that it gives for an array that is not chunked.
+    axis : int
+        The category axis.
+
+    Returns
+    -------
+    Dask array
+        Uniforms on [0, 1), chunked like the logits.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in :func:`sample`.
+
+    Examples
+    --------
+    >>> import dask.array as da, numpy as np, rbgs, rbgs.dask
+    >>> estimator, key = rbgs.GumbelRao(0.5), rbgs.Key(0)
+    >>> chunked = rbgs.dask.noise(estimator, da.zeros((6, 3), chunks=(2, 3)), key)
+    >>> bool(np.all(chunked.compute() == estimator.noise(np.zeros((6, 3)), key)))
+    True
+    """
+    return _noise(estimator, logits, key, _check(estimator, logits, axis))
+
+
+def _check(estimator: Estimator, logits: da.Array, axis: int) -> int:
+    check_arguments(estimator, logits, da.Array, "rbgs.dask", "dask.array.from_array(logits)")
+    if temperature_array(estimator) is not None:
+        raise TypeError(
+            "rbgs.dask takes a float temperature, not an array: pass float(temperature), or draw "
+            "in dask.array.map_blocks"
+        )
+    if any(map(isnan, logits.shape)):
+        raise ValueError(
+            f"logits have chunks of unknown size, shape {logits.shape}: "
+            "call logits.compute_chunk_sizes() first"
+        )
+    axis = check_logits(logits, axis)
+    if logits.numblocks[axis] != 1:
+        raise ValueError(
+            f"the categories, axis {axis}, lie in {logits.numblocks[axis]} chunks: one is wanted, "
+            f"from logits.rechunk({{{axis}: -1}})"
+        )
+    return axis
+
+
+def _batch_axes(logits: da.Array, axis: int) -> tuple[int, ...]:
+    return tuple(a for a in range(logits.ndim) if a != axis % logits.ndim)
+
+
+def _noise(estimator: Estimator, logits: da.Array, key: Key | None, axis: int) -> da.Array:
+    if not isinstance(key, Key):
+        raise TypeError(
+            f"key is a {type(key).__name__}; a rbgs.Key(seed) is wanted, whose numbers do not "
+            "depend on the chunks"
+        )
+    whole = estimator._noise_shape(logits.shape, axis)
+    chunks = list(logits.chunks)
+    chunks[axis] = (whole[axis],)
+
+    def draw(block: Array, block_info: Any = None) -> Array:
+        start = [first for first, _ in block_info[0]["array-location"]]
+        return estimator.noise(block, key.at(*start, shape=whole), axis=axis)
+
+    return da.map_blocks(draw, logits, chunks=tuple(chunks), dtype=wide_dtype(logits))
+
+
+def _compute(estimator: Estimator, axis: int, result: Callable[..., Array], *arrays: Any) -> Array:
+    logits, noise, index, mask, *vector = arrays
+    draw = estimator.sample(logits, noise=noise, index=index, mask=mask, axis=axis)
+    return result(draw, *vector)
+
+
+def _value(draw: Draw) -> Array:
+    return draw.value
+
+
+def _index(draw: Draw) -> Array:
+    return draw.index
