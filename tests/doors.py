@@ -1,0 +1,63 @@
+"""Every door to an autodiff framework behind one signature, for tests that hold for all of them."""
+
+import importlib
+
+import numpy as np
+import pytest
+from backends import Backend
+
+
+def _torch(estimator, logits, noise, vector, **options):
+    torch = importlib.import_module("torch")
+    door = importlib.import_module("rbgs.torch")
+    if "axis" in options:
+        options["dim"] = options.pop("axis")
+    options = {k: torch.asarray(v) if hasattr(v, "ndim") else v for k, v in options.items()}
+    leaf = torch.asarray(logits).requires_grad_()
+    value = door.sample(estimator, leaf, noise=torch.asarray(noise), **options)
+    value.backward(torch.asarray(vector))
+    return value.detach().numpy(), leaf.grad.numpy()
+
+
+def _jax(estimator, logits, noise, vector, **options):
+    Backend.JAX.load()
+    jax = importlib.import_module("jax")
+    door = importlib.import_module("rbgs.jax")
+
+    def sample(logits):
+        return door.sample(estimator, None, logits, noise=jax.numpy.asarray(noise), **options)
+
+    options = {k: jax.numpy.asarray(v) if hasattr(v, "ndim") else v for k, v in options.items()}
+    value, vjp = jax.vjp(sample, jax.numpy.asarray(logits))
+    return np.asarray(value), np.asarray(vjp(jax.numpy.asarray(vector))[0])
+
+
+def _autograd(estimator, logits, noise, vector, **options):
+    autograd = importlib.import_module("autograd")
+    door = importlib.import_module("rbgs.autograd")
+
+    def sample(logits):
+        return door.sample(estimator, logits, noise=noise, **options)
+
+    vjp, value = autograd.make_vjp(sample)(logits)
+    return value, vjp(vector)
+
+
+def _dask(estimator, logits, noise, vector, **options):
+    da = importlib.import_module("dask.array")
+    door = importlib.import_module("rbgs.dask")
+    chunks = [2] * logits.ndim
+    chunks[options.get("axis", -1)] = -1
+    draw = door.sample(
+        estimator, da.from_array(logits, chunks=tuple(chunks)), noise=noise, **options
+    )
+    return draw.value.compute(), draw.vjp(vector).compute()
+
+
+DOORS = {"torch": _torch, "jax": _jax, "autograd": _autograd, "dask": _dask}
+
+
+def through(door, *arguments, **options):
+    """Return value and vector-Jacobian product of a sample through a door, as NumPy arrays."""
+    pytest.importorskip(door)
+    return DOORS[door](*arguments, **options)
