@@ -116,7 +116,10 @@ def check_temperature(temperature: Temperature, *, zero: bool = False) -> Temper
 def check_count(name: str, count: int, least: int = 1) -> None:
     """Raise unless ``count`` is an integer of at least ``least``."""
     if isinstance(count, bool) or not isinstance(count, int):
-        raise TypeError(f"{name} must be an int, got {type(count).__name__}")
+        traced = (
+            "; it must be a constant: see static_argnums of jax.jit" if is_traced(count) else ""
+        )
+        raise TypeError(f"{name} must be an int, got {type(count).__name__}{traced}")
     if count < least:
         raise ValueError(f"{name} must be at least {least}, got {count}")
 
