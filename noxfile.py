@@ -31,7 +31,8 @@ def demo(session):
 @nox.session
 def tests(session):
     """All tests over all array libraries that run on a CPU, and the doctests."""
-    install(session, "-e", ".[torch,jax,fast]", *group("tests"))
+    extras = "torch,jax,autograd,dask,fast"
+    install(session, "-e", f".[{extras}]", "optax", *group("tests"))
     pytest(session)
 
 
@@ -60,8 +61,15 @@ def tests_torch(session):
 @nox.session
 def tests_jax(session):
     """JAX."""
-    install(session, "-e", ".[jax]", *group("tests"))
+    install(session, "-e", ".[jax]", "optax", *group("tests"))
     pytest(session, "--backend", "jax")
+
+
+@nox.session
+def tests_tensorflow(session):
+    """The recipe for TensorFlow, which goes through DLPack."""
+    install(session, "-e", ".", "tensorflow-cpu", *group("tests"))
+    pytest(session, "tests/test_tensorflow.py")
 
 
 @nox.session

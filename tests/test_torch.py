@@ -1,7 +1,11 @@
 """PyTorch: its transformations, precisions and modules, through the door and without it."""
 
 import io
+import os
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -334,3 +338,22 @@ def test_on_a_gpu():
         close(logits.grad.cpu(), draw.vjp(VECTOR), atol=1e-9)
         torch.cuda.manual_seed(0)
         assert door.sample(estimator, logits).device == logits.device
+
+
+def test_two_processes_of_distributed_data_parallel(tmp_path):
+    script = Path(__file__).parent / "data_parallel.py"
+    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script, str(rank), tmp_path / "store"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for process in processes:
+        output, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        assert output == "agrees\n"
