@@ -111,5 +111,5 @@ def variance(session):
 @nox.session
 def docs(session):
     """The documentation as HTML, in docs/_build."""
-    install(session, "-e", ".[docs]")
+    install(session, "-e", ".[docs,torch,jax,autograd,dask]")
     session.run("sphinx-build", "-W", "-b", "html", "docs", "docs/_build", *session.posargs)

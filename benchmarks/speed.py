@@ -8,10 +8,12 @@ and sample, as this NumPy runs them over the same threads.
 import ctypes
 import statistics
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
+import doors
 import numpy as np
 import peers
 import typer
@@ -111,23 +113,58 @@ def main(
             for batch, n, samples in WORKLOADS:
                 elements = int(np.prod(batch)) * n * samples
                 run = contenders(batch, n, samples, tau)
-                times: dict[str, list[float]] = {label: [] for label in [*run, "floor"]}
                 for call in run.values():
                     call()
                 memory = {label: peak_memory(call) for label, call in run.items()}
-                for _ in range(rounds):
-                    for label, call in run.items():
-                        start = time.perf_counter()
-                        call()
-                        times[label].append(time.perf_counter() - start)
-                    times["floor"].append(floor(elements))
+                floors: list[float] = []
+
+                def tick(elements: int = elements, floors: list[float] = floors) -> None:
+                    floors.append(floor(elements))
                     progress.advance(task)
+
+                times = alternate(run, rounds, tick) | {"floor": floors}
                 shape = "×".join(map(str, batch))
                 tables.append(
                     table(f"({shape}, {n}), K = {samples}, τ = {tau}", times, memory, elements)
                 )
     for each in tables:
         console.print(each)
+    console.print(overheads(rounds))
+
+
+def alternate(
+    run: dict[str, peers.Call], rounds: int, tick: Callable[[], None]
+) -> dict[str, list[float]]:
+    """Return the seconds of each call in each round."""
+    times: dict[str, list[float]] = {label: [] for label in run}
+    for _ in range(rounds):
+        for label, call in run.items():
+            start = time.perf_counter()
+            call()
+            times[label].append(time.perf_counter() - start)
+        tick()
+    return times
+
+
+def overheads(rounds: int) -> Table:
+    """Time the doors and the keys, each against what it is made of."""
+    rng = np.random.default_rng(0)
+    logits, cotangent = rng.normal(size=(2, 200, 60, 4)).astype(np.float32)
+    estimator = rbgs.GumbelRao(0.7, samples=100)
+    result = Table(title="Doors and keys, (200×60, 4), K = 100, τ = 0.7, float32")
+    result.add_column("what, against what")
+    for column in ("ms", "ms", "ratio"):
+        result.add_column(column, justify="right")
+    for label, pair in (
+        doors.doors(estimator, logits, cotangent) | doors.keys(logits.shape)
+    ).items():
+        run = dict(zip("ab", pair, strict=True))
+        alternate(run, 2, lambda: None)
+        times = alternate(run, 3 * rounds, lambda: None)
+        ratio = statistics.median(a / b for a, b in zip(*times.values(), strict=True))
+        medians = (f"{1e3 * statistics.median(t):.2f}" for t in times.values())
+        result.add_row(label, *medians, f"{ratio:.2f}")
+    return result
 
 
 def table(

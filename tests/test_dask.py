@@ -49,7 +49,7 @@ def test_the_same_for_any_chunks(estimator, data, axis):
 
 
 def test_nothing_is_computed_before_it_is_asked_for():
-    def fail(block):
+    def fail(_):
         raise AssertionError("computed")
 
     logits = da.map_blocks(

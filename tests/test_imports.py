@@ -8,7 +8,8 @@ import sys, time, numpy
 start = time.perf_counter()
 import rbgs
 print(time.perf_counter() - start)
-print(*(name for name in ("torch", "jax", "cupy", "dask", "scipy") if name in sys.modules))
+frameworks = ("torch", "jax", "cupy", "autograd", "dask", "scipy")
+print(*(name for name in frameworks if name in sys.modules))
 """
 
 
