@@ -59,7 +59,7 @@ class ConditionalSamples:
         """Return the operator times a vector ``(n, rows)``."""
         xp = array_namespace(self.log_probs)
         if is_numpy_namespace(xp) and is_compiled():
-            return _compiled_product(self, vector)
+            return compiled_engine().product(self, vector)
         return over_rows(
             xp,
             vector.shape[1],
@@ -149,22 +149,6 @@ def _product(points: ConditionalSamples, vector: Array) -> Array:
         sums,
     )
     return _finish(points, vector, first - second, pairs, expected)
-
-
-def _compiled_product(points: ConditionalSamples, vector: Array) -> Array:
-    """Return the product by the compiled engine."""
-    compiled = compiled_engine()
-    xp = array_namespace(vector)
-    others = expected = vector[:0, :]
-    if points.control_variate:
-        probs = xp.exp(points.log_probs)
-        if isinstance(points.temperature, float):
-            probs = probs * (1 - points.winner)
-            others, expected = compiled.constants(probs, points.temperature)
-        else:
-            others, expected = control_variate.constants(probs, points.winner, points.temperature)
-    total, pairs = compiled.sums(points, vector, others)
-    return _finish(points, vector, total, pairs, expected)
 
 
 def _finish(

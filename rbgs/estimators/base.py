@@ -159,13 +159,13 @@ class Estimator(ABC):
             key = generator_key(uniforms[rows.n :, :]) if self._generator_words else None
             uniforms = uniforms[: rows.n, :]
         if index is None:
-            drawn, exponentials = race(rows.log_probs, uniforms)
+            drawn, winner, exponentials = race(rows.log_probs, uniforms)
         else:
             exponentials = exponential(uniforms) if self._random_given_outcome else None
             drawn = rows.index(index)
             rows = rows.only(possible(rows, drawn))
+            winner = one_hot(xp.where(rows.valid, drawn, -1), rows.n, rows.log_probs.dtype)
         drawn = xp.where(rows.valid, drawn, -1)
-        winner = one_hot(drawn, rows.n, rows.log_probs.dtype)
         outcome = Outcome(rows, winner, exponentials, key)
         operator = self._operator(outcome)
         value = self._value(outcome, operator) + nan_unless(rows.valid, winner)
