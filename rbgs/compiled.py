@@ -6,7 +6,7 @@ nothing between the steps written to memory.
 This module is imported only when it is used: see `rbgs.engine.set_compiled`.
 """
 
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,32 +15,36 @@ from rbgs import compiled_kernels as kernels
 from rbgs import control_variate
 from rbgs._typing import Array
 from rbgs.conditional import lowest_log_prob
-from rbgs.engine import share_work
+from rbgs.engine import is_worth_threads, share_work
 from rbgs.lattice import generators
 
 
 def normalise(logits: Array) -> tuple[Array, Array]:
     """Return what `rbgs.inputs.normalise` does."""
-    log_probs, valid = np.empty_like(logits), np.empty(logits.shape[1], np.bool_)
-    tasks = [
-        partial(kernels.normalise, log_probs, valid, *part, logits)
-        for part in _parts(*logits.shape)
-    ]
-    share_work(tasks, logits.size)
+    n, rows = logits.shape
+    lanes = _lanes(n, rows)
+    log_probs, valid = np.empty_like(logits), np.empty(rows, np.bool_)
+
+    def task(begin: int, end: int) -> None:
+        kernels.normalise(log_probs, valid, begin, end, lanes, logits)
+
+    share_work(task, rows, lanes, logits.size)
     return log_probs, valid
 
 
 def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array]:
     """Return what `rbgs.conditional.race` does."""
-    index = np.empty(log_probs.shape[1], np.int64)
+    n, rows = log_probs.shape
+    lanes = _lanes(n, rows)
+    index = np.empty(rows, np.int64)
     winner, remaining = np.empty_like(log_probs), np.empty_like(log_probs)
     eps = np.finfo(log_probs.dtype).eps
-    bounds = (log_probs.dtype.type(eps / 4), log_probs.dtype.type(1 - eps / 2))
-    tasks = [
-        partial(kernels.race, index, winner, remaining, *part, log_probs, uniforms, *bounds)
-        for part in _parts(*log_probs.shape)
-    ]
-    share_work(tasks, 2 * log_probs.size)
+    given = (log_probs, uniforms, *map(log_probs.dtype.type, (eps / 4, 1 - eps / 2)))
+
+    def task(begin: int, end: int) -> None:
+        kernels.race(index, winner, remaining, begin, end, lanes, *given)
+
+    share_work(task, rows, lanes, 2 * log_probs.size)
     return index, winner, remaining
 
 
@@ -60,7 +64,7 @@ def product(points: Any, vector: Array) -> Array:
             control_variate.MEAN_NODES,
             control_variate.node_count(points.temperature, single),
         )
-    arguments = (
+    given = (
         points.log_probs,
         vector,
         points.winner,
@@ -72,28 +76,31 @@ def product(points: Any, vector: Array) -> Array:
         *(_rule(count, dtype) for count in counts),
         *_numbers(dtype),
     )
-    parts = _parts(n, rows)
-    # With few rows the samples are shared out as well, in parts that the shapes fix.
-    segments = min(4, samples) if len(parts) < 3 else 1
-    bounds = [samples * i // segments for i in range(segments + 1)]
-    out = np.empty((segments, n, rows), dtype)
-    tasks = [
-        partial(kernels.product, out[i], *part, bounds[i], bounds[i + 1], *arguments)
-        for i in range(segments)
-        for part in parts
-    ]
-    share_work(tasks, n * rows * samples)
-    return out[0] if segments == 1 else np.sum(out, axis=0)
+    lanes, elements = _lanes(n, rows), n * rows * samples
+    if rows > 2 * lanes or not is_worth_threads(elements):
+        result = np.empty((n, rows), dtype)
+
+        def take_rows(begin: int, end: int) -> None:
+            kernels.product(result, begin, end, lanes, 0, samples, *given)
+
+        share_work(take_rows, rows, lanes, elements)
+        return result
+    # With few rows the samples are shared out, in parts that do not depend on the threads.
+    parts = min(4, samples)
+    results = np.empty((parts, n, rows), dtype)
+
+    def take_samples(begin: int, end: int) -> None:
+        for i in range(begin, end):
+            first, last = samples * i // parts, samples * (i + 1) // parts
+            kernels.product(results[i], 0, rows, lanes, first, last, *given)
+
+    share_work(take_samples, parts, 1, elements)
+    return np.sum(results, axis=0)
 
 
-def _parts(n: int, rows: int) -> list[tuple[int, int, int]]:
-    """Divide the rows into at most four parts, and say how many make a block.
-
-    A block is whole vectors, few enough for the cache.
-    """
-    lanes = 64 if rows >= 256 and n <= 1024 else 16
-    part = max(1, -(-rows // (4 * lanes))) * lanes
-    return [(begin, min(begin + part, rows), lanes) for begin in range(0, rows, part)]
+def _lanes(n: int, rows: int) -> int:
+    """Return how many rows are taken together: whole vectors, few enough for the cache."""
+    return 64 if rows >= 256 and n <= 1024 else 16
 
 
 @lru_cache

@@ -82,10 +82,13 @@ def race(index, winner, remaining, begin, end, lanes, log_probs, uniforms, low, 
 @jit
 def _pack(block, x, first):
     """Copy the lanes of some rows; behind the last row it is repeated."""
-    rows = x.shape[1]
+    lanes, rows = block.shape[1], x.shape[1]
+    width = min(lanes, rows - first)
     for j in range(x.shape[0]):
-        for lane in range(block.shape[1]):
-            block[j, lane] = x[j, min(first + lane, rows - 1)]
+        for lane in range(width):
+            block[j, lane] = x[j, first + lane]
+        for lane in range(width, lanes):
+            block[j, lane] = x[j, rows - 1]
 
 
 @jit
@@ -103,15 +106,6 @@ def _winners_of_lattice(inverse, start, samples, shift):
         for lane in range(shift.shape[0]):
             u = _fraction(phase + shift[lane], one)
             inverse[k, lane] = one / -log1p(-(least if u < least else u))
-
-
-@jit
-def _lattice(e, numerator, samples, shift):
-    """Write E_j of the point of the lattice whose coordinate is ``numerator / samples``."""
-    one = shift.dtype.type(1)
-    phase = shift.dtype.type(numerator) / shift.dtype.type(samples)
-    for lane in range(e.shape[0]):
-        e[lane] = -log1p(-_fraction(phase + shift[lane], one))
 
 
 @jit
@@ -274,7 +268,9 @@ def product(
                 for k in range(count):
                     if lattice:
                         z = generators[j % generators.shape[0]]
-                        _lattice(r[k, j], z * (start + k) % samples, samples, shift[j])
+                        phase = dtype.type(z * (start + k) % samples) / dtype.type(samples)
+                        for lane in range(lanes):
+                            r[k, j, lane] = -log1p(-_fraction(phase + shift[j, lane], one))
                     for lane in range(lanes):
                         ratio = r[k, j, lane] * inverse[k, lane] * rate[j, lane]
                         relative = exp(log1p(ratio) * power[lane]) * weight[j, lane]

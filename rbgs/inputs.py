@@ -177,7 +177,9 @@ class Rows:
         """Return ``x (n, rows)`` in the shape and dtype of the logits."""
         xp = array_namespace(x)
         x = xp.reshape(xp.astype(x, self.dtype, copy=False), (x.shape[0], *self.batch))
-        return xp.moveaxis(x, 0, self.axis)
+        axes = list(range(1, x.ndim))
+        axes.insert(x.ndim + self.axis, 0)
+        return xp.permute_dims(x, tuple(axes))
 
     def adopt(self, name: str, x: Array, n: int) -> Array:
         """Check an array of the logits' shape with ``n`` categories; make it ``(n, rows)``."""
@@ -220,7 +222,9 @@ def nan_unless(valid: Array, like: Array) -> Array:
 def categories_first(x: Array, axis: int) -> Array:
     """Return ``x`` as ``(n, rows)``, with the rows of one category next to each other in memory."""
     xp = array_namespace(x)
-    flat = xp.reshape(xp.moveaxis(x, axis, 0), (-1,))
+    axes = list(range(x.ndim))
+    axes.insert(0, axes.pop(axis))
+    flat = xp.reshape(xp.permute_dims(x, tuple(axes)), (-1,))
     n = x.shape[axis]
     return xp.reshape(flat, (n, math.prod(x.shape) // n))
 

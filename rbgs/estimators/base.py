@@ -8,7 +8,7 @@ from array_api_compat import array_namespace
 from rbgs._typing import Array, Generator, Oracle
 from rbgs.conditional import race
 from rbgs.draw import Draw, Operator
-from rbgs.inputs import Rows, nan_unless, possible, read_logits
+from rbgs.inputs import Rows, categories_first, nan_unless, possible, read_logits
 from rbgs.noise import exponential, generator_key, uniform
 from rbgs.oracle import evaluate
 from rbgs.simplex import one_hot
@@ -231,7 +231,8 @@ class Estimator(ABC):
 
     def _uniforms(self, rows: Rows, rng: Generator, noise: Array | None) -> Array:
         if noise is None:
-            noise = uniform(rng, self._noise_shape(rows), rows.log_probs)
-        elif rng is not None:
+            drawn = uniform(rng, self._noise_shape(rows), rows.log_probs)
+            return categories_first(drawn, rows.axis)
+        if rng is not None:
             raise ValueError("both rng and noise are given: pass one of them")
         return rows.adopt("noise", noise, rows.n + self._generator_words)
