@@ -99,8 +99,10 @@ def product(points: Any, vector: Array) -> Array:
 
 
 def _lanes(n: int, rows: int) -> int:
-    """Return how many rows are taken together: whole vectors, few enough for the cache."""
-    return 64 if rows >= 256 and n <= 1024 else 16
+    """Return how many rows are taken together: many make long loops, but they fill the cache."""
+    if n > 1024 or rows < 256:
+        return 16
+    return 64 if rows < 1024 else 128
 
 
 @lru_cache

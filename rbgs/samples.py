@@ -108,7 +108,9 @@ def _rows_per_block(points: ConditionalSamples) -> int:
     n, rows = points.log_probs.shape
     if is_jax_namespace(xp):
         return max(1, int(rows))  # the compiler divides the work
-    return max(8, _elements(xp) // (int(n) * min(16, points.samples)))
+    # Loops over a few rows only are slow, but so many categories need memory.
+    least = max(8, min(32, 2**20 // int(n)))
+    return max(least, _elements(xp) // (int(n) * min(16, points.samples)))
 
 
 def _product(points: ConditionalSamples, vector: Array) -> Array:
