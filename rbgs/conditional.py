@@ -23,7 +23,7 @@ from rbgs.noise import exponential
 from rbgs.simplex import clamp, first_largest, one_hot
 
 
-def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array]:
+def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array]:
     r"""Draw the outcome of a race and the exponentials that are left once it is known.
 
     The category arriving first at time :math:`T = \min_j E_j / p_j` wins. Given the winner
@@ -41,21 +41,24 @@ def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array]:
     Returns
     -------
     index : integer array ``(rows,)``
-        The winner.
+        The winner; n where the log-probabilities are NaN.
+    winner : array ``(n, rows)``
+        Its one-hot vector; all 0 where the log-probabilities are NaN.
     remaining : array ``(n, rows)``
         iid standard exponentials independent of the winner.
     """
     xp = array_namespace(log_probs, uniforms)
     if is_numpy_namespace(xp) and is_compiled():
-        compiled: tuple[Array, Array] = compiled_engine().race(log_probs, uniforms)
+        compiled: tuple[Array, Array, Array] = compiled_engine().race(log_probs, uniforms)
         return compiled
     exponentials = exponential(uniforms)
-    scores = log_probs - xp.log(exponentials)
-    index = first_largest(scores)
-    arrival = xp.exp(-xp.max(scores, axis=0))
-    left = exponentials - xp.exp(log_probs) * arrival
+    probs = xp.exp(log_probs)
+    speeds = probs / exponentials
+    index = first_largest(speeds)
     winner = one_hot(index, log_probs.shape[0], log_probs.dtype)
-    return index, clamp(left, low=0.0) * (1 - winner) + arrival * winner
+    arrival = 1 / xp.max(speeds, axis=0)
+    left = exponentials - probs * arrival
+    return index, winner, clamp(left, low=0.0) * (1 - winner) + arrival * winner
 
 
 def lowest_log_prob(largest: float) -> float:

@@ -24,6 +24,8 @@ HIGHEST_TEMPERATURE = 2.0
 # The constant, relative to the mean of the other rivals' sum: the best of those measured.
 SHARE = 1.5
 MEAN_NODES = 6
+# No node goes below the smallest normal number to this power: one over its square is finite.
+LEAST_POWER = 0.4
 
 
 def pays(n: int, temperature: Temperature) -> bool:
@@ -41,7 +43,7 @@ def _gauss_legendre(count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 # Made at import: a compiler of the caller's program then sees constants.
-_RULES = {count: _gauss_legendre(count) for count in (MEAN_NODES, 12, 16, 20, 24, 32, 36, 64)}
+RULES = {count: _gauss_legendre(count) for count in (MEAN_NODES, 12, 16, 20, 24, 32, 36, 64)}
 
 
 def node_count(temperature: Temperature, single: bool) -> int:
@@ -56,8 +58,8 @@ def node_count(temperature: Temperature, single: bool) -> int:
 def quadrature(temperature: Temperature, like: Array, count: int) -> tuple[Array, Array, Array]:
     r"""Return nodes r, :math:`r^\tau` and weights :math:`\tau r^\tau w`: ``(node, 1 or rows)``."""
     xp = array_namespace(like)
-    nodes, weights = _RULES[count]
-    least = xp.finfo(like.dtype).smallest_normal ** 0.4  # 1 / least^2 does not overflow
+    nodes, weights = RULES[count]
+    least = xp.finfo(like.dtype).smallest_normal ** LEAST_POWER
 
     def array(x: list[float]) -> Any:
         return xp.asarray(x, dtype=like.dtype, device=device(like))[:, None]

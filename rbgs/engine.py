@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -146,14 +146,21 @@ def over_rows(xp: Namespace, rows: int, size: int, part: Callable[[slice], Array
     return xp.concat(parts, axis=-1)
 
 
-# Below this many elements a thread takes longer to wake than to compute.
 _WORTH_A_THREAD = 2**17
 
 
-def share_work(tasks: Sequence[Callable[[], None]], elements: int) -> None:
-    """Run tasks that write to places of their own, on threads if they are worth it."""
-    if _threads == 1 or len(tasks) == 1 or elements < _WORTH_A_THREAD:
-        for task in tasks:
-            task()
-    else:
-        list(_pool(_threads).map(lambda task: task(), tasks))
+def is_worth_threads(elements: int) -> bool:
+    """Tell whether so many elements take longer than it takes to wake a thread."""
+    return elements >= _WORTH_A_THREAD
+
+
+def share_work(task: Callable[[int, int], None], size: int, block: int, elements: int) -> None:
+    """Run ``task(begin, end)`` over ``size`` places that it writes to.
+
+    If there are elements enough, on threads, in at most four parts of whole blocks.
+    """
+    if _threads == 1 or not is_worth_threads(elements):
+        task(0, size)
+        return
+    part = max(1, -(-size // (4 * block))) * block
+    list(_pool(_threads).map(lambda i: task(i, min(i + part, size)), range(0, size, part)))

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_array_api_obj
+from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy_namespace
 
 from rbgs._typing import Array, Namespace, Temperature
+from rbgs.engine import compiled_engine, is_compiled
 from rbgs.simplex import log_softmax, one_hot
 
 _SMALLEST, _LARGEST = 1e-30, 1e30
@@ -183,7 +184,9 @@ class Rows:
         """Return ``x (n, rows)`` in the shape and dtype of the logits."""
         xp = array_namespace(x)
         x = xp.reshape(xp.astype(x, self.dtype, copy=False), (x.shape[0], *self.batch))
-        return xp.moveaxis(x, 0, self.axis)
+        axes = list(range(1, x.ndim))
+        axes.insert(x.ndim + self.axis, 0)
+        return xp.permute_dims(x, tuple(axes))
 
     def adopt(self, name: str, x: Array, n: int) -> Array:
         """Check an array of the logits' shape with ``n`` categories; make it ``(n, rows)``."""
@@ -226,7 +229,9 @@ def nan_unless(valid: Array, like: Array) -> Array:
 def categories_first(x: Array, axis: int) -> Array:
     """Return ``x`` as ``(n, rows)``, with the rows of one category next to each other in memory."""
     xp = array_namespace(x)
-    flat = xp.reshape(xp.moveaxis(x, axis, 0), (-1,))
+    axes = list(range(x.ndim))
+    axes.insert(0, axes.pop(axis))
+    flat = xp.reshape(xp.permute_dims(x, tuple(axes)), (-1,))
     n = x.shape[axis]
     return xp.reshape(flat, (n, math.prod(x.shape) // n))
 
@@ -272,10 +277,19 @@ def read_logits(logits: Array, mask: Array | None = None, axis: int = -1) -> Row
         logits = xp.where(mask, logits, -math.inf)
     batch = tuple(size for i, size in enumerate(logits.shape) if i != logits.ndim + axis)
     logits = categories_first(logits, axis)
+    return Rows(*normalise(logits), batch, dtype, axis)
+
+
+def normalise(logits: Array) -> tuple[Array, Array]:
+    """Return log-probabilities ``(n, rows)``, and which rows are valid: the others are NaN."""
+    xp = array_namespace(logits)
+    if is_numpy_namespace(xp) and is_compiled():
+        compiled: tuple[Array, Array] = compiled_engine().normalise(logits)
+        return compiled
     # False for NaN and +inf; a row also needs one category that is allowed.
     valid = xp.all(logits < math.inf, axis=0) & xp.any(logits > -math.inf, axis=0)
     log_probs = log_softmax(xp.where(valid, logits, 0.0))
-    return Rows(log_probs + nan_unless(valid, log_probs), valid, batch, dtype, axis)
+    return log_probs + nan_unless(valid, log_probs), valid
 
 
 def possible(rows: Rows, index: Array) -> Array:

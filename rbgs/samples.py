@@ -59,7 +59,7 @@ class ConditionalSamples:
         """Return the operator times a vector ``(n, rows)``."""
         xp = array_namespace(self.log_probs)
         if is_numpy_namespace(xp) and is_compiled():
-            return _compiled_product(self, vector)
+            return compiled_engine().product(self, vector)
         return over_rows(
             xp,
             vector.shape[1],
@@ -108,7 +108,9 @@ def _rows_per_block(points: ConditionalSamples) -> int:
     n, rows = points.log_probs.shape
     if is_jax_namespace(xp):
         return max(1, int(rows))  # the compiler divides the work
-    return max(8, _elements(xp) // (int(n) * min(16, points.samples)))
+    # Loops over a few rows only are slow, but so many categories need memory.
+    least = max(8, min(32, 2**20 // int(n)))
+    return max(least, _elements(xp) // (int(n) * min(16, points.samples)))
 
 
 def _product(points: ConditionalSamples, vector: Array) -> Array:
@@ -149,22 +151,6 @@ def _product(points: ConditionalSamples, vector: Array) -> Array:
         sums,
     )
     return _finish(points, vector, first - second, pairs, expected)
-
-
-def _compiled_product(points: ConditionalSamples, vector: Array) -> Array:
-    """Return the product by the compiled engine."""
-    compiled = compiled_engine()
-    xp = array_namespace(vector)
-    others = expected = vector[:0, :]
-    if points.control_variate:
-        probs = xp.exp(points.log_probs)
-        if isinstance(points.temperature, float):
-            probs = probs * (1 - points.winner)
-            others, expected = compiled.constants(probs, points.temperature)
-        else:
-            others, expected = control_variate.constants(probs, points.winner, points.temperature)
-    total, pairs = compiled.sums(points, vector, others)
-    return _finish(points, vector, total, pairs, expected)
 
 
 def _finish(

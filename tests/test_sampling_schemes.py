@@ -127,10 +127,11 @@ def test_the_compiled_race_equals_numpy(shape, dtype):
     uniforms = rng.random(shape).astype(dtype)
     uniforms[0, 0], uniforms[2, 0] = 0, 1
     rbgs.set_compiled(False)
-    index, remaining = race(log_probs, uniforms)
+    index, winner, remaining = race(log_probs, uniforms)
     rbgs.set_compiled(True)
-    compiled_index, compiled_remaining = race(log_probs, uniforms)
+    compiled_index, compiled_winner, compiled_remaining = race(log_probs, uniforms)
     np.testing.assert_array_equal(index, compiled_index)
+    np.testing.assert_array_equal(winner, compiled_winner)
     tolerance = 1e-12 if dtype == "float64" else 2e-6
     np.testing.assert_allclose(remaining, compiled_remaining, rtol=tolerance, atol=tolerance)
 

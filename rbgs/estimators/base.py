@@ -8,7 +8,15 @@ from array_api_compat import array_namespace
 from rbgs._typing import Array, Generator, Oracle
 from rbgs.conditional import race
 from rbgs.draw import Draw, Operator
-from rbgs.inputs import Rows, check_logits, nan_unless, possible, read_logits, wide_dtype
+from rbgs.inputs import (
+    Rows,
+    categories_first,
+    check_logits,
+    nan_unless,
+    possible,
+    read_logits,
+    wide_dtype,
+)
 from rbgs.noise import exponential, generator_key, uniform
 from rbgs.oracle import evaluate
 from rbgs.simplex import one_hot
@@ -165,13 +173,13 @@ class Estimator(ABC):
             key = generator_key(uniforms[rows.n :, :]) if self._generator_words else None
             uniforms = uniforms[: rows.n, :]
         if index is None:
-            drawn, exponentials = race(rows.log_probs, uniforms)
+            drawn, winner, exponentials = race(rows.log_probs, uniforms)
         else:
             exponentials = exponential(uniforms) if self._random_given_outcome else None
             drawn = rows.index(index)
             rows = rows.only(possible(rows, drawn))
+            winner = one_hot(xp.where(rows.valid, drawn, -1), rows.n, rows.log_probs.dtype)
         drawn = xp.where(rows.valid, drawn, -1)
-        winner = one_hot(drawn, rows.n, rows.log_probs.dtype)
         outcome = Outcome(rows, winner, exponentials, key)
         operator = self._operator(outcome)
         value = self._value(outcome, operator) + nan_unless(rows.valid, winner)
@@ -240,7 +248,8 @@ class Estimator(ABC):
 
     def _uniforms(self, rows: Rows, rng: Generator, noise: Array | None) -> Array:
         if noise is None:
-            noise = uniform(rng, rows.shape(rows.n + self._generator_words), rows.log_probs)
-        elif rng is not None:
+            shape = rows.shape(rows.n + self._generator_words)
+            return categories_first(uniform(rng, shape, rows.log_probs), rows.axis)
+        if rng is not None:
             raise ValueError("both rng and noise are given: pass one of them")
         return rows.adopt("noise", noise, rows.n + self._generator_words)
