@@ -9,8 +9,9 @@ from array_api_compat import array_namespace, device
 from rbgs._typing import Array, Generator, Namespace, Oracle
 from rbgs.estimators.base import Estimator
 from rbgs.exact import exact_gradient
-from rbgs.inputs import Rows, check_count, read_logits
+from rbgs.inputs import check_count
 from rbgs.noise import split
+from rbgs.rows import Rows, read_logits
 
 # Draws are dealt to groups, whose spread gives the standard errors; within a group they are taken
 # in chunks of this many elements.

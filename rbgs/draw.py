@@ -13,7 +13,7 @@ from array_api_compat import array_namespace
 from array_api_extra import create_diagonal
 
 from rbgs._typing import Array, Temperature
-from rbgs.inputs import Rows
+from rbgs.rows import Rows
 from rbgs.simplex import jacobian_product
 
 

@@ -5,8 +5,8 @@ import math
 from array_api_compat import array_namespace, device
 
 from rbgs._typing import Array, Oracle
-from rbgs.inputs import read_logits
 from rbgs.oracle import evaluate
+from rbgs.rows import read_logits
 
 # Elements of the one-hot values that the oracle is given at once.
 _BLOCK = 2**22

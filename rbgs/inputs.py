@@ -5,18 +5,20 @@ an index out of range, noise outside [0, 1]) makes that row NaN, because a branc
 neither be traced nor run on a device without waiting for it.
 """
 
-import math
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy_namespace
+from array_api_compat import (
+    array_namespace,
+    device,
+    is_array_api_obj,
+    is_jax_namespace,
+)
 
 from rbgs._typing import Array, Namespace, Temperature
-from rbgs.engine import compiled_engine, is_compiled
-from rbgs.simplex import log_softmax, one_hot
 
 _SMALLEST, _LARGEST = 1e-30, 1e30
 
@@ -77,13 +79,19 @@ def check_shape(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> N
         raise ValueError(f"{name} has shape {tuple(shape)}; shape {tuple(wanted)} is wanted")
 
 
-def _check_broadcast(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+def check_broadcast(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """Raise unless a shape broadcasts to the one wanted."""
     try:
         fits = np.broadcast_shapes(shape, wanted) == wanted
     except ValueError:
         fits = False
     if not fits:
         raise ValueError(f"{name} has shape {shape}, which does not broadcast against {wanted}")
+
+
+def is_possible_temperature(temperature: Temperature) -> Any:
+    """Tell whether a temperature is positive and neither underflows nor overflows, elementwise."""
+    return (temperature >= _SMALLEST) & (temperature <= _LARGEST)
 
 
 def check_temperature(temperature: Temperature, *, zero: bool = False) -> Temperature:
@@ -98,9 +106,8 @@ def check_temperature(temperature: Temperature, *, zero: bool = False) -> Temper
             )
         rejected = False
         if not is_traced(temperature):  # else it has no value yet: see Rows.temperature
-            fine = (temperature >= _SMALLEST) & (temperature <= _LARGEST)
             with suppress(RuntimeError):  # nor has it under torch.vmap
-                rejected = not bool(xp.all(fine))
+                rejected = not bool(xp.all(is_possible_temperature(temperature)))
         if rejected:
             raise ValueError(f"{wanted.replace(limit, '')} in every element, got {temperature}")
         return temperature
@@ -109,7 +116,7 @@ def check_temperature(temperature: Temperature, *, zero: bool = False) -> Temper
             "temperature must be a float or a real floating array, "
             f"got {type(temperature).__name__}"
         )
-    if not (_SMALLEST <= temperature <= _LARGEST or (zero and temperature == 0)):
+    if not (is_possible_temperature(temperature) or (zero and temperature == 0)):
         raise ValueError(f"{wanted}, got {temperature}")
     return float(temperature)
 
@@ -129,111 +136,6 @@ def check_option(name: str, option: object, options: tuple[object, ...]) -> None
     """Raise unless ``option`` is one of the options."""
     if option not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {option!r}")
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Validated logits as ``(n, rows)``, in the precision of the computation.
-
-    Attributes
-    ----------
-    log_probs : array ``(n, rows)``
-        Normalised log-probabilities, float32 or wider; NaN in the rows that are not valid.
-    valid : bool array ``(rows,)``
-        False where a row cannot be answered.
-    batch : tuple of int
-        The shape of the logits without the category axis.
-    dtype : dtype
-        The dtype of the logits, and so of what is returned.
-    axis : int
-        Where the category axis was, as a negative number.
-    """
-
-    log_probs: Array
-    valid: Array
-    batch: tuple[int, ...]
-    dtype: Any
-    axis: int
-
-    @property
-    def n(self) -> int:
-        """Number of categories."""
-        return int(self.log_probs.shape[0])
-
-    def only(self, valid: Array) -> "Rows":
-        """Return the rows with those that are not ``valid`` turned into NaN."""
-        log_probs = self.log_probs + nan_unless(valid, self.log_probs)
-        return replace(self, log_probs=log_probs, valid=self.valid & valid)
-
-    def repeat(self, count: int) -> "Rows":
-        """Return the rows repeated along a new leading axis of the batch."""
-        xp = array_namespace(self.log_probs)
-        return replace(
-            self,
-            log_probs=xp.tile(self.log_probs, (1, count)),
-            valid=xp.tile(self.valid, (count,)),
-            batch=(count, *self.batch),
-        )
-
-    def shape(self, n: int) -> tuple[int, ...]:
-        """Return the shape of an array with ``n`` in the place of the category axis."""
-        at = len(self.batch) + 1 + self.axis
-        return (*self.batch[:at], n, *self.batch[at:])
-
-    def restore(self, x: Array) -> Array:
-        """Return ``x (n, rows)`` in the shape and dtype of the logits."""
-        xp = array_namespace(x)
-        x = xp.reshape(xp.astype(x, self.dtype, copy=False), (x.shape[0], *self.batch))
-        axes = list(range(1, x.ndim))
-        axes.insert(x.ndim + self.axis, 0)
-        return xp.permute_dims(x, tuple(axes))
-
-    def adopt(self, name: str, x: Array, n: int) -> Array:
-        """Check an array of the logits' shape with ``n`` categories; make it ``(n, rows)``."""
-        xp = array_namespace(self.log_probs)
-        check_like(name, x, self.log_probs, "real floating")
-        check_shape(name, x.shape, self.shape(n))
-        return xp.astype(categories_first(x, self.axis), self.log_probs.dtype, copy=False)
-
-    def temperature(self, temperature: Temperature) -> Temperature:
-        """Return a temperature that broadcasts against the rows: a float or ``(rows,)``."""
-        if isinstance(temperature, float):
-            return temperature
-        xp = array_namespace(self.log_probs)
-        check_like("temperature", temperature, self.log_probs, "real floating")
-        _check_broadcast("temperature", tuple(temperature.shape), self.batch)
-        fine = (temperature >= _SMALLEST) & (temperature <= _LARGEST)
-        checked = xp.where(fine, temperature, xp.nan)  # a traced one was not checked before
-        checked = xp.astype(checked, self.log_probs.dtype, copy=False)
-        return xp.reshape(xp.broadcast_to(checked, self.batch), (-1,))
-
-    def index(self, index: Array | int) -> Array:
-        """Return a given outcome as an integer array ``(rows,)``."""
-        xp = array_namespace(self.log_probs)
-        here = device(self.log_probs)
-        if isinstance(index, int) and not isinstance(index, bool):
-            if not 0 <= index < self.n:
-                raise ValueError(f"index must lie in 0..{self.n - 1}, got {index}")
-            return xp.full(self.valid.shape, index, device=here)
-        check_like("index", index, self.log_probs, "integral")
-        check_shape("index", index.shape, self.batch)
-        return xp.reshape(xp.astype(index, xp.arange(1, device=here).dtype, copy=False), (-1,))
-
-
-def nan_unless(valid: Array, like: Array) -> Array:
-    """Return 0 where valid and NaN elsewhere, in the dtype of ``like``."""
-    xp = array_namespace(valid)
-    return xp.where(valid, xp.zeros(valid.shape, dtype=like.dtype, device=device(like)), math.nan)
-
-
-def categories_first(x: Array, axis: int) -> Array:
-    """Return ``x`` as ``(n, rows)``, with the rows of one category next to each other in memory."""
-    xp = array_namespace(x)
-    axes = list(range(x.ndim))
-    axes.insert(0, axes.pop(axis))
-    flat = xp.reshape(xp.permute_dims(x, tuple(axes)), (-1,))
-    n = x.shape[axis]
-    return xp.reshape(flat, (n, math.prod(x.shape) // n))
 
 
 def check_logits(logits: Array, axis: int) -> int:
@@ -265,35 +167,32 @@ def wide_dtype(x: Array) -> Any:
     return xp.float32 if xp.finfo(x.dtype).bits < 32 else x.dtype
 
 
-def read_logits(logits: Array, mask: Array | None = None, axis: int = -1) -> Rows:
-    """Validate logits and a mask; return normalised rows."""
-    axis = check_logits(logits, axis)
-    xp = array_namespace(logits)
-    dtype = logits.dtype
-    logits = xp.astype(logits, wide_dtype(logits), copy=False)
-    if mask is not None:
-        check_like("mask", mask, logits, "bool")
-        _check_broadcast("mask", tuple(mask.shape), tuple(logits.shape))
-        logits = xp.where(mask, logits, -math.inf)
-    batch = tuple(size for i, size in enumerate(logits.shape) if i != logits.ndim + axis)
-    logits = categories_first(logits, axis)
-    return Rows(*normalise(logits), batch, dtype, axis)
+def constant(logits: Array) -> Array:
+    """Return the logits; refuse a derivative that a framework would take through the draw."""
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and isinstance(logits, torch.Tensor):
+        if logits.requires_grad and torch.is_grad_enabled():
+            raise ValueError(
+                "the logits require a gradient, but a draw is no function that PyTorch can "
+                "differentiate: call rbgs.torch.sample, whose value carries the gradient, or pass "
+                "logits.detach() and use Draw.vjp"
+            )
+    elif is_jax_namespace(array_namespace(logits)) and is_traced(logits):
+        logits = _constant_in_jax()(logits)
+    return logits
 
 
-def normalise(logits: Array) -> tuple[Array, Array]:
-    """Return log-probabilities ``(n, rows)``, and which rows are valid: the others are NaN."""
-    xp = array_namespace(logits)
-    if is_numpy_namespace(xp) and is_compiled():
-        compiled: tuple[Array, Array] = compiled_engine().normalise(logits)
-        return compiled
-    # False for NaN and +inf; a row also needs one category that is allowed.
-    valid = xp.all(logits < math.inf, axis=0) & xp.any(logits > -math.inf, axis=0)
-    log_probs = log_softmax(xp.where(valid, logits, 0.0))
-    return log_probs + nan_unless(valid, log_probs), valid
+@cache
+def _constant_in_jax() -> Any:
+    jax: Any = sys.modules["jax"]
 
+    def refuse(_: Any, __: Any) -> Any:
+        raise NotImplementedError(
+            "a draw is no function that JAX can differentiate, and the gradient estimate has no "
+            "derivative for the logits: call rbgs.jax.sample, whose value carries the gradient, or "
+            "apply jax.lax.stop_gradient to the logits or to the estimate"
+        )
 
-def possible(rows: Rows, index: Array) -> Array:
-    """Return whether each outcome ``(rows,)`` is in range and has probability above zero."""
-    xp = array_namespace(index)
-    possible = xp.astype(rows.log_probs > -math.inf, rows.log_probs.dtype)
-    return xp.sum(one_hot(index, rows.n, possible.dtype) * possible, axis=0) > 0
+    identity = jax.custom_jvp(lambda x: x)
+    identity.defjvp(refuse)
+    return identity

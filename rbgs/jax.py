@@ -12,8 +12,9 @@ from rbgs._typing import Generator
 from rbgs.doors import at_temperature, check_arguments, temperature_array
 from rbgs.draw import Draw, FixedPoints
 from rbgs.estimators.base import Estimator
-from rbgs.inputs import Rows, check_logits
+from rbgs.inputs import check_logits
 from rbgs.quadrature import ConditionalExpectation
+from rbgs.rows import Rows
 from rbgs.samples import ConditionalSamples
 
 __all__ = ["sample"]
@@ -116,7 +117,7 @@ def _value_jvp(estimator: Estimator, axis: int, primals: Any, tangents: Any) -> 
     value = _value(estimator, axis, logits, others, temperature)
     if isinstance(tangent, SymbolicZero):
         return value, jax.numpy.zeros_like(value)
-    draw = _draw(estimator, axis, _constant(logits), others, temperature)
+    draw = _draw(estimator, axis, logits, others, temperature)
     # JAX transposes this function to itself: it need not look inside, nor keep all samples. The
     # first argument would be its inverse, which no derivative of first order calls.
     product = jax.lax.custom_linear_solve(
@@ -129,20 +130,6 @@ def _draw(estimator: Estimator, axis: int, logits: Any, others: Any, temperature
     noise, index, mask = others
     estimator = at_temperature(estimator, temperature)
     return estimator.sample(logits, noise=noise, index=index, mask=mask, axis=axis)
-
-
-@jax.custom_jvp
-def _constant(x: Any) -> Any:
-    return x
-
-
-@_constant.defjvp
-def _constant_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
-    raise NotImplementedError(
-        "the gradient estimate has no derivative for the logits: it holds the random numbers "
-        "fixed. Use jax.lax.stop_gradient on the estimate, or differentiate twice only what "
-        "follows the sample"
-    )
 
 
 # The fields of a draw that are part of its structure; so is a temperature that is no array.

@@ -264,3 +264,27 @@ def test_reinforce_has_no_jacobian(xp):
     for call in (lambda: draw.vjp(zeros(xp, 3)), lambda: draw.jvp(zeros(xp, 3)), draw.jacobian):
         with pytest.raises(TypeError, match=r"call Reinforce.gradient"):
             call()
+
+
+def test_the_derivative_of_a_framework_through_a_draw_is_refused():
+    torch = pytest.importorskip("torch")
+    jax = pytest.importorskip("jax")
+    estimator = rbgs.GumbelSoftmax(0.5)
+    logits = torch.zeros(3, requires_grad=True)
+    with pytest.raises(ValueError, match=r"call rbgs\.torch\.sample.*logits\.detach\(\)"):
+        estimator.sample(logits, rng=0)
+    assert estimator.noise(logits, 0).shape == (3,)
+    assert estimator.sample(logits.detach(), rng=0).value.shape == (3,)
+    with torch.no_grad():
+        assert estimator.sample(logits, rng=0).value.shape == (3,)
+
+    def value(x):
+        return estimator.sample(x, rng=rbgs.Key(0)).value
+
+    zeros = jax.numpy.zeros(3)
+    for transform in (jax.jacfwd, jax.jacrev):
+        with pytest.raises(NotImplementedError, match=r"call rbgs\.jax\.sample.*stop_gradient"):
+            transform(value)(zeros)
+        with pytest.raises(NotImplementedError, match=r"call rbgs\.jax\.sample"):
+            jax.jit(transform(value))(zeros)
+    assert (jax.jacrev(lambda x: value(jax.lax.stop_gradient(x)))(zeros) == 0).all()

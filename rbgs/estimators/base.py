@@ -8,17 +8,10 @@ from array_api_compat import array_namespace
 from rbgs._typing import Array, Generator, Oracle
 from rbgs.conditional import race
 from rbgs.draw import Draw, Operator
-from rbgs.inputs import (
-    Rows,
-    categories_first,
-    check_logits,
-    nan_unless,
-    possible,
-    read_logits,
-    wide_dtype,
-)
+from rbgs.inputs import check_logits, wide_dtype
 from rbgs.noise import exponential, generator_key, uniform
 from rbgs.oracle import evaluate
+from rbgs.rows import Rows, categories_first, nan_unless, possible, read_logits
 from rbgs.simplex import one_hot
 
 
