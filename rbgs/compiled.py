@@ -20,7 +20,7 @@ from rbgs.lattice import generators
 
 
 def normalise(logits: Array) -> tuple[Array, Array]:
-    """Return what `rbgs.inputs.normalise` does."""
+    """Return what `rbgs.rows.normalise` does."""
     n, rows = logits.shape
     lanes = _lanes(n, rows)
     log_probs, valid = np.empty_like(logits), np.empty(rows, np.bool_)

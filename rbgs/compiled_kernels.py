@@ -14,7 +14,7 @@ _SAMPLES = 4
 
 @jit
 def normalise(log_probs, valid, begin, end, lanes, logits):
-    """Write what `rbgs.inputs.normalise` returns."""
+    """Write what `rbgs.rows.normalise` returns."""
     top = np.empty(lanes, logits.dtype)
     total = np.empty(lanes, logits.dtype)
     for first in range(begin, end, lanes):
