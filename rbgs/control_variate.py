@@ -14,9 +14,10 @@ less variance. With two categories nothing is left to vary.
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from rbgs._typing import Array, Temperature
+from rbgs.devices import device
 from rbgs.simplex import clamp
 
 # Above this temperature it is worth little and its integral is harder: it is left out.

@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from rbgs._typing import Array, Generator, Namespace, Oracle
+from rbgs.devices import device
 from rbgs.estimators.base import Estimator
 from rbgs.exact import exact_gradient
 from rbgs.inputs import check_count

@@ -110,6 +110,11 @@ def _pool(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix="rbgs")
 
 
+def jax_compiles_for_cpu(xp: Namespace) -> bool:
+    """Tell whether the library is JAX, and runs on processors (a traced array has no device)."""
+    return is_jax_namespace(xp) and sys.modules["jax"].default_backend() == "cpu"
+
+
 def over_samples(
     xp: Namespace,
     first: int,

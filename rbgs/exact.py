@@ -2,9 +2,10 @@
 
 import math
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from rbgs._typing import Array, Oracle
+from rbgs.devices import device
 from rbgs.oracle import evaluate
 from rbgs.rows import read_logits
 

@@ -11,14 +11,10 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from array_api_compat import (
-    array_namespace,
-    device,
-    is_array_api_obj,
-    is_jax_namespace,
-)
+from array_api_compat import array_namespace, is_array_api_obj, is_jax_namespace
 
 from rbgs._typing import Array, Namespace, Temperature
+from rbgs.devices import device
 
 _SMALLEST, _LARGEST = 1e-30, 1e30
 
@@ -64,9 +60,11 @@ def check_like(name: str, x: Array, like: Array, kind: str) -> None:
             f"{name} is an array of {library(came)}, but the logits are of {library(wanted)}: "
             f"convert {name} to {library(wanted)} first"
         )
-    if not (is_traced(x) or is_traced(like)) and device(x) != device(like):
+    here, there = device(like), device(x)
+    known = not (is_traced(x) or is_traced(like) or here is None or there is None)
+    if known and here != there:
         raise ValueError(
-            f"{name} is on device {device(x)}, but the logits are on {device(like)}: "
+            f"{name} is on device {there}, but the logits are on {here}: "
             "move one of them, for example with array_api_compat.to_device"
         )
     if not _has_kind(x, wanted, kind):

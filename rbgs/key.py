@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from operator import index as as_integer
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from rbgs._typing import Array
+from rbgs.devices import device
 from rbgs.threefry import threefry2x32
 
 _WORD = 2**32

@@ -7,13 +7,13 @@ from operator import attrgetter
 import numpy as np
 from array_api_compat import (
     array_namespace,
-    device,
     is_cupy_namespace,
     is_jax_namespace,
     is_torch_namespace,
 )
 
 from rbgs._typing import Array, Generator
+from rbgs.devices import device
 from rbgs.inputs import is_traced, library
 from rbgs.key import Key
 from rbgs.simplex import clamp

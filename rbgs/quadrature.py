@@ -27,9 +27,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from rbgs._typing import Array, Temperature
+from rbgs.devices import device
 from rbgs.draw import WeightedPoints
 from rbgs.simplex import clamp
 

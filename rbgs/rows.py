@@ -4,9 +4,10 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from array_api_compat import array_namespace, device, is_numpy_namespace
+from array_api_compat import array_namespace, is_numpy_namespace
 
 from rbgs._typing import Array, Temperature
+from rbgs.devices import device
 from rbgs.engine import compiled_engine, is_compiled
 from rbgs.inputs import (
     check_broadcast,

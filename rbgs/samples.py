@@ -7,12 +7,19 @@ by block, from arrays of the size of the logits.
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
-from array_api_compat import array_namespace, device, is_jax_namespace, is_numpy_namespace
+from array_api_compat import array_namespace, is_jax_namespace, is_numpy_namespace
 
 from rbgs import control_variate
 from rbgs._typing import Array, Namespace, Temperature
 from rbgs.conditional import race_rates, relative_weights
-from rbgs.engine import compiled_engine, is_compiled, over_rows, over_samples
+from rbgs.devices import device
+from rbgs.engine import (
+    compiled_engine,
+    is_compiled,
+    jax_compiles_for_cpu,
+    over_rows,
+    over_samples,
+)
 from rbgs.lattice import generators
 from rbgs.noise import exponential
 from rbgs.simplex import clamp
@@ -100,7 +107,15 @@ def _elements(xp: Namespace) -> int:
     """Return the elements of a block: what fits a core's cache, or what keeps a device busy."""
     if is_numpy_namespace(xp):
         return 2**17
-    return 2**22 if is_jax_namespace(xp) else 2**20
+    return 2**18 if jax_compiles_for_cpu(xp) else 2**22 if is_jax_namespace(xp) else 2**20
+
+
+def _samples_per_block(points: ConditionalSamples) -> int:
+    xp = array_namespace(points.log_probs)
+    n, rows = points.log_probs.shape
+    if jax_compiles_for_cpu(xp) and rows >= 64:
+        return 1  # vectors are long enough, and no sum over samples is left
+    return max(1, _elements(xp) // max(1, int(n) * int(rows)))
 
 
 def _rows_per_block(points: ConditionalSamples) -> int:
@@ -116,7 +131,6 @@ def _rows_per_block(points: ConditionalSamples) -> int:
 def _product(points: ConditionalSamples, vector: Array) -> Array:
     """Return the product for rows that make one block."""
     xp = array_namespace(points.log_probs)
-    n, rows = points.log_probs.shape
     sampler = _Sampler.of(points)
     temperature = points.temperature
     zero = xp.zeros_like(vector)
@@ -146,7 +160,7 @@ def _product(points: ConditionalSamples, vector: Array) -> Array:
         xp,
         done,
         points.samples,
-        max(1, _elements(xp) // max(1, n * rows)),
+        _samples_per_block(points),
         lambda start, count, sums: add(sampler.relative(start, count), sums),
         sums,
     )

@@ -10,9 +10,10 @@ vectors, one lane for each row.
 
 from typing import Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from rbgs._typing import Array, Temperature
+from rbgs.devices import device
 
 
 def log_softmax(logits: Array) -> Array:

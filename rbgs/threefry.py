@@ -10,9 +10,10 @@ Salmon, Moraes, Dror, Shaw (2011). Parallel random numbers: as easy as 1, 2, 3. 
 
 from typing import Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from rbgs._typing import Array
+from rbgs.devices import device
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
@@ -74,7 +75,7 @@ def uniforms(key: Array, samples: Array, n: int, dtype: Any) -> Array:
     xp = array_namespace(key, samples)
     double = dtype == xp.float64
     counters = n if double else (n + 1) // 2
-    category = xp.arange(counters, dtype=xp.int32, device=device(key))
+    category = xp.arange(counters, dtype=xp.int32, device=device(samples))
     counter = (samples[None, :, None], category[:, None, None])
     x, y = threefry2x32((key[0, :], key[1, :]), counter)
     if double:

@@ -84,8 +84,8 @@ def sample(
     >>> generator = torch.Generator().manual_seed(0)
     >>> value = rbgs.torch.sample(rbgs.GumbelRao(0.5), logits, generator=generator)
     >>> value.detach()
-    tensor([[1., 0., 0.],
-            [0., 0., 1.]])
+    tensor([[0., 0., 1.],
+            [1., 0., 0.]])
     >>> (value * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
     >>> bool(logits.grad.abs().sum() > 0)
     True
