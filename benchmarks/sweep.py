@@ -132,7 +132,7 @@ def connect(scheduler: str | None, workers: int) -> Client:
     """Return a client of a running cluster, or of a local one that ends with the process."""
     if scheduler is None:
         cluster = LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, env=_ONE_THREAD
+            n_workers=workers, threads_per_worker=1, dashboard_address=":0", env=_ONE_THREAD
         )
         return Client(cluster)
     client = Client(scheduler)

@@ -33,7 +33,7 @@ def test_an_idx_file_is_read(tmp_path, dtype, code, packed):
         (lambda data: data[:10], "header"),
         (lambda data: data[:-1], "bytes"),
         (lambda data: data + b"\0", "bytes"),
-        (lambda data: b"", "not an IDX file"),
+        (lambda _: b"", "not an IDX file"),
     ],
 )
 def test_a_damaged_idx_file_is_refused(tmp_path, change, message):

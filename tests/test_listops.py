@@ -31,7 +31,7 @@ def test_evaluate(expression, value):
     "expression", ["", "1 2", "[MIN ]", "[MIN 1 2", "1 ]", "[MIN 1 2 ] ]", "[SUM 1 2 ]", "12"]
 )
 def test_what_is_no_expression_is_refused(expression):
-    with pytest.raises(ValueError, match="expression|unexpected"):
+    with pytest.raises(ValueError, match=r"expression|unexpected"):
         data.evaluate(expression.split())
 
 
@@ -137,7 +137,9 @@ def test_the_query_learns_through_the_choices(model):
     lengths = torch.tensor([7, 6, 5, 3, 2])
     for estimator in (rbgs.GumbelRao(0.01), rbgs.StraightThroughGumbelSoftmax(1.0)):
         model.zero_grad()
-        model(tokens, lengths, estimator, torch.Generator().manual_seed(0)).square().sum().backward()
+        model(
+            tokens, lengths, estimator, torch.Generator().manual_seed(0)
+        ).square().sum().backward()
         gradients = [parameter.grad for parameter in model.parameters()]
         assert all(torch.isfinite(gradient).all() for gradient in gradients)
         assert model.query.weight.grad.abs().sum() > 0

@@ -114,7 +114,12 @@ def test_reinforce_is_unbiased_with_any_baseline(tiny):
 
         def estimate(key, baseline=baseline):
             return jax.grad(cvae.objective, argnums=1, has_aux=True)(
-                model, logits, images, estimators.make("REINFORCE", 1.0), key, jax.numpy.asarray(baseline)
+                model,
+                logits,
+                images,
+                estimators.make("REINFORCE", 1.0),
+                key,
+                jax.numpy.asarray(baseline),
             )[0]
 
         draws = np.asarray(jax.vmap(estimate)(jax.random.split(jax.random.key(0), 20_000)))
@@ -131,7 +136,14 @@ def test_moments_against_the_enumerated_gradient(tiny):
         estimator = estimators.make(name, 0.3)
         options = {"draws": 2000}
         return cvae.gradient_moments(
-            model, logits, images, estimator, jax.random.key(0), jax.numpy.zeros(()), exact, **options
+            model,
+            logits,
+            images,
+            estimator,
+            jax.random.key(0),
+            jax.numpy.zeros(()),
+            exact,
+            **options,
         )
 
     one, rao = moments("ST-GS"), moments("GR")
