@@ -29,31 +29,34 @@ class Layout:
 
     title: str
     config: type
-    keys: tuple[str, ...]  # the entries of the configuration that make a column
+    apart: tuple[str, ...]  # the entries of the configuration that make a table of their own
+    keys: tuple[str, ...]  # those that make a column
     heading: str
     lower_is_better: bool
     scale: float
-    paper: paper.Numbers
+    papers: dict[tuple[Any, ...], paper.Numbers]  # by the values of ``apart``
 
 
 LAYOUTS = {
     "listops": Layout(
-        "Table 1: accuracy on ListOps at test in %, ours (the paper's)",
+        "Accuracy on ListOps at test in %, ours (table 1 of the paper)",
         listops.Config,
+        (),
         ("longest", "temperature"),
-        "L ≤ {}, τ = {:g}",
+        "L ≤ {:g}, τ = {:g}",
         lower_is_better=False,
         scale=100.0,
-        paper=paper.LISTOPS,
+        papers={(): paper.LISTOPS},
     ),
     "vae": Layout(
-        "Table 2: bound on the negative log-likelihood at test in nats, ours (the paper's)",
+        "Bound on the negative log-likelihood at test in nats, ours (table 2 of the paper)",
         vae.Config,
+        ("data", "bits"),
         ("arity", "batch"),
-        "{}-ary, B = {}",
+        "{:g}-ary, B = {:g}",
         lower_is_better=True,
         scale=1.0,
-        paper=paper.VAE,
+        papers={("idx", 120): paper.VAE, ("openml", 120): paper.VAE},
     ),
 }
 
@@ -74,7 +77,7 @@ def best(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
         Some of the rows. Where hyperparameters were run with different numbers of seeds, those
         with the most come first.
     """
-    keys = ["estimator", *layout.keys]
+    keys = ["estimator", *layout.apart, *layout.keys]
     hyper = [x.name for x in fields(layout.config) if x.name not in (*keys, "seed")]
     text = frame[hyper].map(json.dumps).agg(" ".join, axis=1)
     kept = []
@@ -88,16 +91,15 @@ def best(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     return pd.concat(kept)
 
 
-def score_table(frame: pd.DataFrame, layout: Layout) -> Table:
-    """Make table 1 or 2: an estimator a row, ours beside the paper's."""
-    frame = best(frame, layout)
+def score_table(frame: pd.DataFrame, layout: Layout, reported: paper.Numbers) -> Table:
+    """Make table 1 or 2 of the best runs: an estimator a row, ours beside what is reported."""
     columns = sorted({tuple(key) for key in frame[list(layout.keys)].to_numpy().tolist()})
     counts = frame.groupby(["estimator", *layout.keys]).size()
     seeds = f"{counts.min()} to {counts.max()}" if counts.min() < counts.max() else counts.max()
     table = Table(title=f"{layout.title}; ± standard error, seeds: {seeds}", box=box.MARKDOWN)
     table.add_column("estimator", no_wrap=True)
     for column in columns:
-        table.add_column(_heading(layout, column), justify="right", no_wrap=True)
+        table.add_column(layout.heading.format(*column), justify="right", no_wrap=True)
     for name in plots.order(frame["estimator"]):
         cells = []
         for column in columns:
@@ -105,15 +107,10 @@ def score_table(frame: pd.DataFrame, layout: Layout) -> Table:
             for key, value in zip(layout.keys, column, strict=True):
                 here &= frame[key] == value
             ours = plots.mean_and_error(frame["test"][here], 1, layout.scale) if here.any() else "–"
-            theirs = layout.paper.get((name, column))
+            theirs = reported.get((name, column))
             cells.append(ours if theirs is None else f"{ours} ({theirs})")
         table.add_row(name, *cells)
     return table
-
-
-def _heading(layout: Layout, column: tuple[Any, ...]) -> str:
-    # A data frame makes floats of ints that stand beside floats.
-    return layout.heading.format(*(int(x) if x == int(x) and x > 1 else x for x in column))
 
 
 def cost_table(frame: pd.DataFrame, layout: Layout) -> Table:
@@ -128,13 +125,12 @@ def cost_table(frame: pd.DataFrame, layout: Layout) -> Table:
         for name in names:
             over = times[name] / times["ST-GS"] if "ST-GS" in names else np.nan
             cells.append("–" if np.isnan(times[name]) else f"{times[name]:.2f} ({over:.2f})")
-        table.add_row(_heading(layout, column), *cells)
+        table.add_row(layout.heading.format(*column), *cells)
     return table
 
 
 def draw_moments(frame: pd.DataFrame, path: Path) -> None:
     """Draw figures 2a and 2b: variance along training, and mean squared error over τ."""
-    frame = best(frame, LAYOUTS["vae"])
     groups = list(frame.groupby(["arity", "batch"]))
     measured = frame[frame["moments"].map(len) > 0]
     errors = pd.DataFrame(
@@ -160,7 +156,7 @@ def draw_moments(frame: pd.DataFrame, path: Path) -> None:
 
 def draw_iterations(frame: pd.DataFrame, path: Path) -> None:
     """Draw figure 2c: training steps until the validation bound is below a threshold."""
-    groups = list(best(frame, LAYOUTS["vae"]).groupby(["arity", "batch"]))
+    groups = list(frame.groupby(["arity", "batch"]))
     figure, axes = plt.subplots(
         1, len(groups), figsize=(4.6 * len(groups), 3.6), layout="constrained", squeeze=False
     )
@@ -194,34 +190,53 @@ def text(table: Table) -> str:
     return f"{title}\n\n" + "\n".join(line for line in lines if line)
 
 
+def write(frame: pd.DataFrame, experiment: str, commands: list[str], out: Path) -> str:
+    """Write the page of one experiment and its figures; return the page."""
+    layout = LAYOUTS[experiment]
+    frame = best(frame, layout)
+    parts = [f"# Results of {experiment}", "```sh\n" + "\n".join(commands) + "\n```"]
+    groups = frame.groupby(list(layout.apart)) if layout.apart else [((), frame)]
+    for values, runs in groups:
+        names = dict(zip(layout.apart, values, strict=True))
+        if names:
+            parts.append("## " + ", ".join(f"{k} = {v}" for k, v in names.items()))
+        parts += [
+            text(score_table(runs, layout, layout.papers.get(tuple(values), {}))),
+            text(cost_table(runs, layout)),
+        ]
+        if experiment == "vae":
+            for draw, label in (
+                (draw_moments, "Variance along training, and error over the temperature"),
+                (draw_iterations, "Training steps to reach a validation bound"),
+            ):
+                name = "-".join([draw.__name__.removeprefix("draw_"), *map(str, values)]) + ".png"
+                draw(runs, out / name)
+                parts.append(f"![{label}]({name})")
+    page = "\n\n".join(parts) + "\n"
+    out.joinpath(f"{experiment}.md").write_text(page)
+    return page
+
+
 def main(
-    rows: Annotated[Path, typer.Argument(help="SQLite file of a sweep.")],
+    rows: Annotated[list[Path], typer.Argument(help="SQLite files of sweeps.")],
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("docs/results"),
 ) -> None:
     """Write the tables and figures of the rows that are there."""
-    store = Store(rows)
+    stores = [Store(path) for path in rows]
     out.mkdir(parents=True, exist_ok=True)
-    for experiment, layout in LAYOUTS.items():
-        frame = store.frame(experiment)
-        if frame.empty:
+    for experiment in LAYOUTS:
+        frames = [frame for store in stores if len(frame := store.frame(experiment))]
+        if not frames:
             continue
-        names = [name for name, spec in store.sweeps().items() if f'"{experiment}"' in spec]
         commands = [
-            *(f"python benchmarks/sweep.py benchmarks/sweeps/{x} --data DIR" for x in names),
-            "python benchmarks/report.py out/rows.sqlite",
+            f"python benchmarks/sweep.py benchmarks/sweeps/{name} --data DIR"
+            for store in stores
+            for name, specification in store.sweeps().items()
+            if f'"{experiment}"' in specification
         ]
-        parts = [
-            "```sh\n" + "\n".join(commands) + "\n```",
-            text(score_table(frame, layout)),
-            text(cost_table(frame, layout)),
-        ]
-        if experiment == "vae":
-            draw_moments(frame, out / "moments.png")
-            draw_iterations(frame, out / "iterations.png")
-        path = out / f"{experiment}.md"
-        path.write_text("\n\n".join(parts) + "\n")
-        typer.echo(path.read_text())
-    failed = store.frame()["error"].notna().sum()
+        commands.append("python benchmarks/report.py out/rows.sqlite")
+        typer.echo(write(pd.concat(frames, ignore_index=True), experiment, commands, out))
+    failed = sum(int(store.frame()["error"].notna().sum()) for store in stores)
     typer.echo(f"results: {out}; cells that failed: {failed}")
 
 
