@@ -24,20 +24,6 @@ class Autoencoder(NamedTuple):
     decoder: Params
 
 
-class RunningMean(NamedTuple):
-    """The baseline of REINFORCE, as arrays that a jitted step can carry."""
-
-    value: jax.Array
-    started: jax.Array
-
-    def update(self, losses: jax.Array) -> "RunningMean":
-        """Move towards the mean of new losses by a tenth; the first ones set it."""
-        weight = jnp.where(self.started, 0.1, 1.0)
-        return RunningMean(
-            self.value + weight * (losses.mean() - self.value), jnp.ones_like(self.started)
-        )
-
-
 def initialise(
     key: jax.Array, pixels: int, hidden: tuple[int, ...], variables: int, arity: int
 ) -> Autoencoder:

@@ -5,6 +5,7 @@ weights with the best validation accuracy are those that are tested, with the li
 """
 
 import copy
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +38,7 @@ class Config:
     batch: int = 0
     size: int = 128
     learning_rate: float = 0.1
-    clip: float = 1.0
+    clip: float = math.inf
     iterations: int = 2000
     evaluations: int = 10
     examples: int = 30_000
@@ -155,7 +156,9 @@ def check_smoke(results: dict[str, dict[str, Any]]) -> None:
 
 def smoke() -> Config:
     """Return a run of seconds."""
-    return Config(longest=7, batch=32, size=64, learning_rate=0.3, iterations=500, examples=20_000)
+    return Config(
+        longest=7, batch=32, size=64, learning_rate=0.3, clip=1.0, iterations=500, examples=20_000
+    )
 
 
 def main(

@@ -153,11 +153,15 @@ def test_moments_against_the_enumerated_gradient(tiny):
     assert np.isnan(moments("ST", None)["mse"])
 
 
-def test_the_running_mean_starts_at_the_first_losses():
-    mean = cvae.RunningMean(jax.numpy.zeros(()), jax.numpy.zeros((), bool))
-    mean = mean.update(jax.numpy.asarray([1.0, 3.0]))
-    assert mean.value == 2.0
-    assert abs(mean.update(jax.numpy.asarray([12.0])).value - 3.0) < 1e-6
+def test_the_baseline_of_reinforce_is_carried():
+    images = jax.numpy.asarray(np.random.default_rng(0).integers(0, 2, size=(50, 6)), "float32")
+    config = vae.Config(estimator="REINFORCE", bits=4, hidden=(5,), learning_rate=0.0)
+    first = vae.first_state(config, images)
+    assert 3 < first.baseline < 6  # near 6 log 2
+    moved = first._replace(baseline=jax.numpy.asarray(1000.0))
+    state, _ = vae.train_steps(moved, images, config=config, count=10)
+    expected = first.baseline + 0.9**10 * (1000 - first.baseline)
+    assert abs(state.baseline - expected) < 1
 
 
 def test_the_size_of_the_latent_space_is_that_of_whole_variables():
