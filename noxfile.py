@@ -123,6 +123,13 @@ def listops(session):
 
 
 @nox.session
+def cost(session):
+    """Time of a training step with Gumbel-Rao over one with straight-through Gumbel-softmax."""
+    install(session, "-e", ".[benchmarks,torch,jax,fast]")
+    session.run("python", "benchmarks/cost.py", *session.posargs)
+
+
+@nox.session
 def sweep(session):
     """Cells of an experiment on a Dask cluster; by default the smallest specification."""
     install(session, "-e", ".[benchmarks,torch,jax,fast]")

@@ -24,6 +24,8 @@ from listops_data import Example
 from rich.console import Console
 from tree_lstm import TreeLSTM
 
+import rbgs
+
 NAMES = tuple(name for name in estimators.NAMES if name.startswith(("ST-GS", "GR")))
 SMOKE_MARGIN = 0.3
 
@@ -59,6 +61,25 @@ def forever(
     while True:
         for batch in listops_data.batches(examples, size, rng):
             yield tuple(map(torch.from_numpy, batch))
+
+
+def train_step(
+    model: TreeLSTM,
+    optimiser: torch.optim.Optimizer,
+    batch: tuple[torch.Tensor, ...],
+    estimator: rbgs.Estimator,
+    generator: torch.Generator,
+    clip: float,
+) -> float:
+    """Take one training step; return its loss."""
+    tokens, lengths, labels = batch
+    optimiser.zero_grad()
+    logits = model(tokens, lengths, estimator, generator)
+    loss = torch.nn.functional.cross_entropy(logits, labels)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), clip, error_if_nonfinite=True)
+    optimiser.step()
+    return loss.item()
 
 
 @torch.no_grad()
@@ -124,14 +145,7 @@ def train(
         if step == config.iterations:
             break
         start = time.perf_counter()
-        tokens, lengths, labels = next(stream)
-        optimiser.zero_grad()
-        logits = model(tokens, lengths, estimator, source)
-        loss = torch.nn.functional.cross_entropy(logits, labels)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip, error_if_nonfinite=True)
-        optimiser.step()
-        losses.append(loss.item())
+        losses.append(train_step(model, optimiser, next(stream), estimator, source, config.clip))
         times.append(time.perf_counter() - start)
         advance(1)
     model.load_state_dict(weights)
@@ -182,6 +196,7 @@ def main(
     import plots
     from progress import steps_left
 
+    torch.set_num_threads(1)  # the nodes are small: more threads only wait for one another
     base = Config(
         temperature=temperature,
         longest=longest,

@@ -114,22 +114,6 @@ def score_table(frame: pd.DataFrame, layout: Layout, reported: paper.Numbers) ->
     return table
 
 
-def cost_table(frame: pd.DataFrame, layout: Layout) -> Table:
-    """Make a table of the time for a training step, over that of ST-GS."""
-    fastest = frame.groupby(["estimator", *layout.keys])["milliseconds"].median().unstack(0)
-    table = Table(title="Median time of a training step, ms (over ST-GS)", box=box.MARKDOWN)
-    names = plots.order(fastest.columns)
-    for column in ("", *names):
-        table.add_column(column, justify="right", no_wrap=True)
-    for column, times in fastest.iterrows():
-        cells = []
-        for name in names:
-            over = times[name] / times["ST-GS"] if "ST-GS" in names else np.nan
-            cells.append("–" if np.isnan(times[name]) else f"{times[name]:.2f} ({over:.2f})")
-        table.add_row(layout.heading.format(*column), *cells)
-    return table
-
-
 def draw_moments(frame: pd.DataFrame, path: Path) -> None:
     """Draw figures 2a and 2b: variance along training, and mean squared error over τ."""
     groups = list(frame.groupby(["arity", "batch"]))
@@ -199,10 +183,7 @@ def write(frame: pd.DataFrame, experiment: str, commands: list[str], out: Path) 
     for values, runs in frame.groupby(list(layout.apart)):
         names = zip(layout.apart, values, strict=True)
         parts.append("## " + ", ".join(f"{name} = {value}" for name, value in names))
-        parts += [
-            text(score_table(runs, layout, layout.papers.get(values, {}))),
-            text(cost_table(runs, layout)),
-        ]
+        parts.append(text(score_table(runs, layout, layout.papers.get(values, {}))))
         if experiment == "vae":
             for draw, label in (
                 (draw_moments, "Variance along training, and error over the temperature"),
