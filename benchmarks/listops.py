@@ -206,7 +206,7 @@ def main(
     )
     names = estimator or NAMES
     if smoke_run:
-        base, names = smoke(), estimator or ("ST-GS", "GR")
+        base, names = smoke(), ["ST-GS", "GR"]
     console = Console()
     rows = []
     with steps_left() as progress:

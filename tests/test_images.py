@@ -71,3 +71,10 @@ def test_the_digits_are_binarised_by_their_seed():
         np.testing.assert_array_equal(a, b)
         assert set(np.unique(a)) == {0.0, 1.0}
         assert (a != c).any()
+
+
+def test_independent_pixels():
+    train = np.asarray([[0.0, 1.0], [1.0, 1.0]])
+    # Two pixels of probability 1/2 and 3/4.
+    expected = np.log(2) + np.log(4 / 3)
+    assert abs(images.independent_pixels(train, train) - expected) < 1e-12
