@@ -74,6 +74,7 @@ def workloads() -> Iterator[tuple[str, int, dict[str, Step]]]:
 
 def main(rounds: Annotated[int, typer.Option(min=3, help="Of all workloads.")] = 30) -> None:
     """Print the time of a training step, and the ratio."""
+    torch.set_flush_denormal(True)  # as in training
     torch.set_num_threads(1)  # the nodes are small: more threads only wait for one another
     table = Table(title=f"Time of a training step, medians over {rounds} rounds")
     for column in ("experiment", *(f"{name}, ms" for name in NAMES), "ratio", "± error"):

@@ -121,6 +121,8 @@ def train(
         commonest label; ``curve``, a dict for each evaluation; ``milliseconds``, the median
         training step.
     """
+    # At low temperatures many derivatives are subnormal, on which processors are slow.
+    torch.set_flush_denormal(True)
     sizes = (config.examples, config.held_out, config.held_out)
     splits = listops_data.load(data, config.longest, sizes, np.random.default_rng(config.generator))
     valid = splits.valid[: config.held_out]
