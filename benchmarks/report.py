@@ -28,6 +28,7 @@ from store import Store
 class Layout:
     """How the rows of an experiment make a table."""
 
+    page: str
     title: str
     config: type
     apart: tuple[str, ...]  # the entries of the configuration that make a table of their own
@@ -40,6 +41,7 @@ class Layout:
 
 LAYOUTS = {
     "listops": Layout(
+        "Results on ListOps",
         "Accuracy on ListOps at test in %, ours (table 1 of the paper)",
         listops.Config,
         ("clip",),
@@ -50,6 +52,7 @@ LAYOUTS = {
         papers={(math.inf,): paper.LISTOPS},
     ),
     "vae": Layout(
+        "Results of the categorical VAE",
         "Bound on the negative log-likelihood at test in nats, ours (table 2 of the paper)",
         vae.Config,
         ("data", "bits"),
@@ -179,7 +182,7 @@ def write(frame: pd.DataFrame, experiment: str, commands: list[str], out: Path) 
     """Write the page of one experiment and its figures; return the page."""
     layout = LAYOUTS[experiment]
     frame = best(frame, layout)
-    parts = [f"# Results of {experiment}", "```sh\n" + "\n".join(commands) + "\n```"]
+    parts = [f"# {layout.page}", "```sh\n" + "\n".join(commands) + "\n```"]
     for values, runs in frame.groupby(list(layout.apart)):
         names = zip(layout.apart, values, strict=True)
         parts.append("## " + ", ".join(f"{name} = {value}" for name, value in names))
