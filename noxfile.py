@@ -80,6 +80,14 @@ def tests_cupy(session):
 
 
 @nox.session
+def tests_experiments(session):
+    """The experiments: their tests and smoke runs."""
+    install(session, "-e", ".[benchmarks,torch,jax,fast]", *group("tests"))
+    names = ("images", "listops", "report", "sweep", "vae")
+    session.run("pytest", "--slow", *(f"tests/test_{x}.py" for x in names), *session.posargs)
+
+
+@nox.session
 def lint(session):
     """Lint and format check."""
     install(session, *group("lint"))
@@ -106,6 +114,43 @@ def variance(session):
     """Variance of the sampling schemes, and time × variance against PyTorch."""
     install(session, "-e", ".[benchmarks,torch,fast]")
     session.run("python", "benchmarks/variance.py", *session.posargs)
+
+
+@nox.session
+def vae(session):
+    """The paper's categorical VAE, by default on embedded digits: a table and a figure."""
+    install(session, "-e", ".[benchmarks,torch,jax,fast]")
+    session.run("python", "benchmarks/vae.py", *session.posargs)
+
+
+@nox.session
+def listops(session):
+    """The paper's unsupervised parsing, by default on generated data: a table and a figure."""
+    install(session, "-e", ".[benchmarks,torch,jax,fast]")
+    session.run("python", "benchmarks/listops.py", *session.posargs)
+
+
+@nox.session
+def cost(session):
+    """Time of a training step with Gumbel-Rao over one with straight-through Gumbel-softmax."""
+    install(session, "-e", ".[benchmarks,torch,jax,fast]")
+    session.run("python", "benchmarks/cost.py", *session.posargs)
+
+
+@nox.session
+def sweep(session):
+    """Cells of an experiment on a Dask cluster; by default the smallest specification."""
+    install(session, "-e", ".[benchmarks,torch,jax,fast]")
+    session.run(
+        "python", "benchmarks/sweep.py", *(session.posargs or ["benchmarks/sweeps/smoke.toml"])
+    )
+
+
+@nox.session
+def report(session):
+    """Tables and figures of the rows of a sweep."""
+    install(session, "-e", ".[benchmarks,torch,jax,fast]")
+    session.run("python", "benchmarks/report.py", *(session.posargs or ["out/rows.sqlite"]))
 
 
 @nox.session

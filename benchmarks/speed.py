@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
-import doors
 import numpy as np
+import overheads
 import peers
 import typer
 from rich.console import Console
@@ -129,7 +129,7 @@ def main(
                 )
     for each in tables:
         console.print(each)
-    console.print(overheads(rounds))
+    console.print(overhead_table(rounds))
 
 
 def alternate(
@@ -146,7 +146,7 @@ def alternate(
     return times
 
 
-def overheads(rounds: int) -> Table:
+def overhead_table(rounds: int) -> Table:
     """Time the doors and the keys, each against what it is made of."""
     rng = np.random.default_rng(0)
     logits, cotangent = rng.normal(size=(2, 200, 60, 4)).astype(np.float32)
@@ -156,7 +156,7 @@ def overheads(rounds: int) -> Table:
     for column in ("ms", "ms", "ratio"):
         result.add_column(column, justify="right")
     for label, pair in (
-        doors.doors(estimator, logits, cotangent) | doors.keys(logits.shape)
+        overheads.doors(estimator, logits, cotangent) | overheads.keys(logits.shape)
     ).items():
         run = dict(zip("ab", pair, strict=True))
         alternate(run, 2, lambda: None)

@@ -1,0 +1,196 @@
+"""The variational autoencoder with categorical latent variables, and what is measured of it.
+
+The prior is uniform, so the Kullback-Leibler term is in closed form and only the reconstruction
+needs a sample. Latent values are one-hot along the last axis: ``(..., variable, category)``.
+"""
+
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import rbgs
+import rbgs.jax
+
+Params = list[tuple[jax.Array, jax.Array]]
+
+
+class Autoencoder(NamedTuple):
+    """The weights of both networks."""
+
+    encoder: Params
+    decoder: Params
+
+
+def initialise(
+    key: jax.Array, pixels: int, hidden: tuple[int, ...], variables: int, arity: int
+) -> Autoencoder:
+    """Draw the weights; the decoder has the encoder's hidden layers in reverse order."""
+    latent = variables * arity
+    keys = jax.random.split(key)
+    return Autoencoder(
+        _layers(keys[0], (pixels, *hidden, latent)),
+        _layers(keys[1], (latent, *reversed(hidden), pixels)),
+    )
+
+
+def _layers(key: jax.Array, sizes: tuple[int, ...]) -> Params:
+    keys = jax.random.split(key, len(sizes))
+    draw = jax.nn.initializers.glorot_normal()
+    return [
+        (draw(k, shape, jnp.float32), jnp.zeros(shape[1]))
+        for k, shape in zip(keys, pairwise(sizes), strict=False)
+    ]
+
+
+def _network(params: Params, x: jax.Array) -> jax.Array:
+    for weight, bias in params[:-1]:
+        x = jax.nn.leaky_relu(x @ weight + bias)
+    weight, bias = params[-1]
+    return x @ weight + bias
+
+
+def encode(model: Autoencoder, images: jax.Array, arity: int) -> jax.Array:
+    """Return the logits ``(image, variable, category)`` of the latent variables."""
+    logits = _network(model.encoder, images)
+    return logits.reshape(*logits.shape[:-1], -1, arity)
+
+
+def reconstruction_loss(model: Autoencoder, value: jax.Array, images: jax.Array) -> jax.Array:
+    """Return -log p(image | value), summed over the pixels."""
+    logits = _network(model.decoder, value.reshape(*value.shape[:-2], -1))
+    return jnp.sum(jax.nn.softplus(logits) - images * logits, axis=-1)
+
+
+def divergence(logits: jax.Array) -> jax.Array:
+    """Return the Kullback-Leibler divergence of the latent variables from uniform ones."""
+    log_probs = jax.nn.log_softmax(logits)
+    per_variable = jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1) + jnp.log(logits.shape[-1])
+    return per_variable.sum(axis=-1)
+
+
+def objective(
+    model: Autoencoder,
+    logits: jax.Array,
+    images: jax.Array,
+    estimator: rbgs.Estimator,
+    key: jax.Array,
+    baseline: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Return the mean negative bound of one sample an image, and each reconstruction loss.
+
+    Its derivative for the logits is the gradient estimate. That of REINFORCE comes as a further
+    term of value 0; it alone uses the baseline.
+    """
+    if not isinstance(estimator, rbgs.Reinforce):
+        losses = reconstruction_loss(model, rbgs.jax.sample(estimator, key, logits), images)
+        return jnp.mean(losses + divergence(logits)), losses
+    fixed = jax.lax.stop_gradient(logits)
+    noise = estimator.noise(fixed, key)
+    value = estimator.sample(fixed, noise=noise).value
+    losses = reconstruction_loss(model, value, images)
+    # Every variable of an image has the loss of the image.
+    shared = jnp.broadcast_to(jax.lax.stop_gradient(losses)[:, None], logits.shape[:-1])
+    score = rbgs.Reinforce(baseline).gradient(
+        lambda value: (shared, jnp.zeros_like(value)), fixed, noise=noise
+    )
+    score_term = jnp.sum(score * (logits - fixed)) / len(images)
+    return jnp.mean(losses + divergence(logits)) + score_term, losses
+
+
+def all_values(variables: int, arity: int) -> jax.Array:
+    """Return all latent values, ``(arity ** variables, variable, category)``."""
+    numbers = jnp.arange(arity**variables)[:, None] // arity ** jnp.arange(variables)
+    return jax.nn.one_hot(numbers % arity, arity)
+
+
+@jax.jit
+def exact_gradient(model: Autoencoder, logits: jax.Array, images: jax.Array) -> jax.Array:
+    """Return the derivative of the expected objective for the logits, by enumeration."""
+    values = all_values(*logits.shape[-2:])
+    losses = jax.vmap(lambda image: reconstruction_loss(model, values, image))(images)
+
+    def expected(logits: jax.Array) -> jax.Array:
+        log_q = jnp.einsum("cvn,bvn->bc", values, jax.nn.log_softmax(logits))
+        return jnp.mean(jnp.sum(jnp.exp(log_q) * losses, axis=-1) + divergence(logits))
+
+    return jax.grad(expected)(logits)
+
+
+@partial(jax.jit, static_argnames=("estimator", "draws"))
+def gradient_moments(
+    model: Autoencoder,
+    logits: jax.Array,
+    images: jax.Array,
+    estimator: rbgs.Estimator,
+    key: jax.Array,
+    baseline: jax.Array,
+    exact: jax.Array | None,
+    *,
+    draws: int,
+) -> dict[str, jax.Array]:
+    """Return trace of the covariance and mean squared error of the gradient for the logits.
+
+    The error is NaN without the exact gradient.
+    """
+
+    def estimate(key: jax.Array) -> jax.Array:
+        return jax.grad(objective, argnums=1, has_aux=True)(
+            model, logits, images, estimator, key, baseline
+        )[0]
+
+    estimates = jax.lax.map(estimate, jax.random.split(key, draws))
+    variance = estimates.var(axis=0, ddof=1).sum()
+    error = jnp.nan if exact is None else jnp.mean(jnp.sum((estimates - exact) ** 2, (1, 2, 3)))
+    return {"variance": variance, "mse": jnp.asarray(error)}
+
+
+@partial(jax.jit, static_argnames=("arity", "samples", "chunk"))
+def importance_weighted_bound(
+    model: Autoencoder,
+    images: jax.Array,
+    key: jax.Array,
+    *,
+    arity: int,
+    samples: int,
+    chunk: int = 50,
+) -> jax.Array:
+    """Return for each image the importance-weighted bound on -log p(image).
+
+    The samples are streamed: memory grows with the chunk, not with their number.
+    """
+    logits = encode(model, images, arity)
+    log_probs = jax.nn.log_softmax(logits)
+    log_prior = -logits.shape[-2] * jnp.log(arity)
+
+    def log_weights(key: jax.Array, count: int) -> jax.Array:
+        shape = (count, *logits.shape[:-1])
+        value = jax.nn.one_hot(jax.random.categorical(key, logits, shape=shape), arity)
+        log_q = jnp.sum(value * log_probs, axis=(-2, -1))
+        return log_prior - log_q - reconstruction_loss(model, value, images)
+
+    def add(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
+        return jnp.logaddexp(total, jax.nn.logsumexp(log_weights(key, chunk), axis=0)), None
+
+    full, rest = divmod(samples, chunk)
+    keys = jax.random.split(key, full + 1)
+    total = jnp.full(len(images), -jnp.inf)
+    total, _ = jax.lax.scan(add, total, keys[:full])
+    if rest:
+        total = jnp.logaddexp(total, jax.nn.logsumexp(log_weights(keys[-1], rest), axis=0))
+    return jnp.log(samples) - total
+
+
+def mean_bound(
+    model: Autoencoder, images: Any, key: jax.Array, *, arity: int, samples: int, rows: int = 250
+) -> float:
+    """Return the mean bound over many images, a block of them at a time."""
+    total = 0.0
+    for number, start in enumerate(range(0, len(images), rows)):
+        block = jnp.asarray(images[start : start + rows])
+        its_key = jax.random.fold_in(key, number)
+        bounds = importance_weighted_bound(model, block, its_key, arity=arity, samples=samples)
+        total += float(bounds.sum())
+    return total / len(images)

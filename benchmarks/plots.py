@@ -1,0 +1,100 @@
+"""Tables and figures that more than one command ends with."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import estimators
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+mpl.use("agg")
+from matplotlib import pyplot as plt
+
+Row = dict[str, Any]
+_COLOURS = dict(zip(estimators.NAMES, mpl.color_sequences["tab10"], strict=False))
+_LABELS = {
+    "bound": "validation bound / nats",
+    "variance": "log10 trace of the gradient's covariance",
+    "mse": "log10 mean squared error of the gradient",
+    "accuracy": "validation accuracy",
+    "loss": "training loss",
+}
+_LOGARITHMIC = ("variance", "mse")
+
+
+def row(config: Any, result: Mapping[str, Any]) -> Row:
+    """Join a run's configuration and its results."""
+    return {**asdict(config), **result}
+
+
+def order(names: Iterable[str]) -> list[str]:
+    """Return names of estimators in the order of the paper's tables."""
+    return sorted(set(names), key=lambda name: (*estimators.NAMES, name).index(name))
+
+
+def mean_and_error(values: Sequence[float], digits: int = 2, scale: float = 1.0) -> str:
+    """Format the mean with its standard error, where there is more than one value."""
+    x = np.asarray(values, dtype=float) * scale
+    if len(x) == 1:
+        return f"{x[0]:.{digits}f}"
+    return f"{x.mean():.{digits}f} ± {x.std(ddof=1) / np.sqrt(len(x)):.{digits}f}"
+
+
+def print_runs(
+    console: Console, rows: Sequence[Row], title: str, columns: Mapping[str, str]
+) -> None:
+    """Print for each estimator the mean ± standard error over its seeds."""
+    table = Table(title=title)
+    table.add_column("estimator")
+    for label in columns.values():
+        table.add_column(label, justify="right")
+    frame = pd.DataFrame(rows)
+    for name in order(frame["estimator"]):
+        runs = frame[frame["estimator"] == name]
+        table.add_row(name, *(mean_and_error(runs[column]) for column in columns))
+    console.print(table)
+
+
+def course(rows: Sequence[Row], value: str) -> pd.DataFrame:
+    """Return a value along training, ``(step, estimator)``, averaged over the seeds."""
+    points = pd.DataFrame(
+        {"estimator": row["estimator"], "step": point["step"], value: point.get(value, np.nan)}
+        for row in rows
+        for point in row["curve"]
+    )
+    mean = points.pivot_table(value, "step", "estimator").replace(0.0, np.nan)
+    if value in _LOGARITHMIC:
+        mean = np.log10(mean)
+    return mean[order(mean.columns)]
+
+
+def draw_lines(ax: Any, frame: pd.DataFrame, **options: Any) -> None:
+    """Draw one line for each estimator, in the colour that it has everywhere."""
+    for name in frame.columns:
+        ax.plot(frame.index, frame[name], color=_COLOURS.get(name), label=name, **options)
+
+
+def draw_training(rows: Sequence[Row], path: Path, values: Sequence[str]) -> None:
+    """Draw values along training; those that no run has are left out."""
+    frames = {value: course(rows, value) for value in values}
+    frames = {value: frame for value, frame in frames.items() if frame.notna().any(axis=None)}
+    figure, axes = plt.subplots(
+        1, len(frames), figsize=(4.6 * len(frames), 3.6), layout="constrained", squeeze=False
+    )
+    for ax, (value, frame) in zip(axes[0], frames.items(), strict=True):
+        draw_lines(ax, frame)
+        ax.set(xlabel="training steps", ylabel=_LABELS[value])
+    axes[0, 0].legend(fontsize="small")
+    save(figure, path)
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure, with the folder that it goes to."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
