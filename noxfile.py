@@ -18,7 +18,7 @@ def install(session, *packages, constraints="constraints.txt"):
 
 
 def pytest(session, *arguments):
-    session.run("pytest", "-n", "auto", *arguments, *session.posargs)
+    session.run("pytest", "-n", "auto", "--dist", "worksteal", *arguments, *session.posargs)
 
 
 @nox.session
