@@ -152,9 +152,8 @@ class Product(Function):
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        product = Product.apply(*_kept(ctx), cotangent)
-        # A gradient for the logits as well, so that Constant refuses it where one is wanted.
-        return None, torch.zeros_like(product), None, None, None, None, product
+        # Where a gradient for the logits is wanted, Constant refuses it.
+        return *[None] * 6, Product.apply(*_kept(ctx), cotangent)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
