@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from array_api_compat import is_jax_namespace, is_numpy_namespace
+from array_api_compat import is_numpy_namespace
 
 from rbgs._typing import Array, Namespace
 
@@ -110,13 +110,19 @@ def _pool(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix="rbgs")
 
 
-def jax_compiles_for_cpu(xp: Namespace) -> bool:
-    """Tell whether the library is JAX, and runs on processors (a traced array has no device)."""
-    return is_jax_namespace(xp) and sys.modules["jax"].default_backend() == "cpu"
+def is_traced_by_jax(x: Array) -> bool:
+    """Tell whether ``x`` is an abstract value inside a JAX transformation."""
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(x, jax.core.Tracer)
+
+
+def compiles_for_cpu(x: Array) -> bool:
+    """Tell whether JAX traces ``x`` for a program on processors (it has no device yet)."""
+    return is_traced_by_jax(x) and sys.modules["jax"].default_backend() == "cpu"
 
 
 def over_samples(
-    xp: Namespace,
+    like: Array,
     first: int,
     last: int,
     size: int,
@@ -125,11 +131,11 @@ def over_samples(
 ) -> Carry:
     """Return ``carry`` after ``body(start, count, carry)`` for all blocks of samples, in order.
 
-    Under JAX the blocks of full size are one loop of the compiled program, where ``start`` is an
-    abstract value.
+    Where JAX traces ``like``, the blocks of full size are one loop of the compiled program, and
+    ``start`` is an abstract value. Without ``jit`` such a loop would be compiled in each call.
     """
     full = (last - first) // size
-    if is_jax_namespace(xp) and full > 1:
+    if is_traced_by_jax(like) and full > 1:
         loop = sys.modules["jax"].lax.fori_loop
         carry = loop(0, full, lambda i, c: body(first + i * size, size, c), carry)
     else:

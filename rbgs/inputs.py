@@ -11,10 +11,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_array_api_obj, is_jax_namespace
+from array_api_compat import array_namespace, is_array_api_obj
 
 from rbgs._typing import Array, Namespace, Temperature
 from rbgs.devices import device
+from rbgs.engine import is_traced_by_jax
 
 _SMALLEST, _LARGEST = 1e-30, 1e30
 
@@ -26,8 +27,7 @@ def library(xp: Namespace) -> str:
 
 def is_traced(x: Array) -> bool:
     """Tell whether ``x`` is an abstract value in a JAX transformation or PyTorch's compiler."""
-    jax: Any = sys.modules.get("jax")
-    if jax is not None and isinstance(x, jax.core.Tracer):
+    if is_traced_by_jax(x):
         return True
     torch: Any = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor) and torch.compiler.is_compiling()
@@ -175,7 +175,7 @@ def constant(logits: Array) -> Array:
                 "differentiate: call rbgs.torch.sample, whose value carries the gradient, or pass "
                 "logits.detach() and use Draw.vjp"
             )
-    elif is_jax_namespace(array_namespace(logits)) and is_traced(logits):
+    elif is_traced_by_jax(logits):
         logits = _constant_in_jax()(logits)
     return logits
 

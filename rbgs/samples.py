@@ -15,8 +15,8 @@ from rbgs.conditional import race_rates, relative_weights
 from rbgs.devices import device
 from rbgs.engine import (
     compiled_engine,
+    compiles_for_cpu,
     is_compiled,
-    jax_compiles_for_cpu,
     over_rows,
     over_samples,
 )
@@ -107,15 +107,17 @@ def _elements(xp: Namespace) -> int:
     """Return the elements of a block: what fits a core's cache, or what keeps a device busy."""
     if is_numpy_namespace(xp):
         return 2**17
-    return 2**18 if jax_compiles_for_cpu(xp) else 2**22 if is_jax_namespace(xp) else 2**20
+    return 2**22 if is_jax_namespace(xp) else 2**20
 
 
 def _samples_per_block(points: ConditionalSamples) -> int:
     xp = array_namespace(points.log_probs)
     n, rows = points.log_probs.shape
-    if jax_compiles_for_cpu(xp) and rows >= 64:
-        return 1  # vectors are long enough, and no sum over samples is left
-    return max(1, _elements(xp) // max(1, int(n) * int(rows)))
+    elements = _elements(xp)
+    if compiles_for_cpu(points.log_probs):
+        # One sample at a time, where that makes long vectors: no sum over samples is left.
+        elements = 1 if rows >= 64 else 2**18
+    return max(1, elements // max(1, int(n) * int(rows)))
 
 
 def _rows_per_block(points: ConditionalSamples) -> int:
@@ -157,7 +159,7 @@ def _product(points: ConditionalSamples, vector: Array) -> Array:
     if sampler.generators is None:
         sums, done = add(sampler.first(), sums), 1
     first, second, pairs = over_samples(
-        xp,
+        points.log_probs,
         done,
         points.samples,
         _samples_per_block(points),
