@@ -70,8 +70,9 @@ def test_arrays_of_another_framework_are_refused_with_the_way_out(door):
     class Foreign:
         pass
 
+    given = arguments(door, Foreign())
     with pytest.raises(TypeError, match=f"rbgs.{door} takes .* arrays: "):
-        importlib.import_module(f"rbgs.{door}").sample(*arguments(door, Foreign()))
+        importlib.import_module(f"rbgs.{door}").sample(*given)
 
 
 def arguments(door, logits):
