@@ -114,8 +114,8 @@ def _value_jvp(estimator: Estimator, axis: int, primals: Any, tangents: Any) -> 
         raise ValueError(
             "no derivative is defined for the temperature: pass jax.lax.stop_gradient(temperature)"
         )
-    value = _value(estimator, axis, logits, others, temperature)
     if isinstance(tangent, SymbolicZero):
+        value = _value(estimator, axis, logits, others, temperature)
         return value, jax.numpy.zeros_like(value)
     draw = _draw(estimator, axis, logits, others, temperature)
     # JAX transposes this function to itself: it need not look inside, nor keep all samples. The
@@ -123,7 +123,7 @@ def _value_jvp(estimator: Estimator, axis: int, primals: Any, tangents: Any) -> 
     product = jax.lax.custom_linear_solve(
         lambda x: x, tangent, lambda _, vector: draw.jvp(vector), symmetric=True
     )
-    return value, product
+    return draw.value, product
 
 
 def _draw(estimator: Estimator, axis: int, logits: Any, others: Any, temperature: Any) -> Draw:
