@@ -21,11 +21,15 @@ def pytest(session, *arguments):
     session.run("pytest", "-n", "auto", "--dist", "worksteal", *arguments, *session.posargs)
 
 
+def benchmark(session, script, *default, extras="benchmarks,torch,jax,fast"):
+    install(session, "-e", f".[{extras}]")
+    session.run("python", f"benchmarks/{script}.py", *(session.posargs or default))
+
+
 @nox.session
 def demo(session):
     """The paper's quadratic programme: tables and a figure."""
-    install(session, "-e", ".[benchmarks]")
-    session.run("python", "benchmarks/quadratic.py", *session.posargs)
+    benchmark(session, "quadratic", extras="benchmarks")
 
 
 @nox.session
@@ -105,52 +109,43 @@ def types(session):
 @nox.session
 def bench(session):
     """Speed and memory against PyTorch and JAX."""
-    install(session, "-e", ".[benchmarks,torch,jax,fast]")
-    session.run("python", "benchmarks/speed.py", *session.posargs)
+    benchmark(session, "speed")
 
 
 @nox.session
 def variance(session):
     """Variance of the sampling schemes, and time × variance against PyTorch."""
-    install(session, "-e", ".[benchmarks,torch,fast]")
-    session.run("python", "benchmarks/variance.py", *session.posargs)
+    benchmark(session, "variance", extras="benchmarks,torch,fast")
 
 
 @nox.session
 def vae(session):
     """The paper's categorical VAE, by default on embedded digits: a table and a figure."""
-    install(session, "-e", ".[benchmarks,torch,jax,fast]")
-    session.run("python", "benchmarks/vae.py", *session.posargs)
+    benchmark(session, "vae")
 
 
 @nox.session
 def listops(session):
     """The paper's unsupervised parsing, by default on generated data: a table and a figure."""
-    install(session, "-e", ".[benchmarks,torch,jax,fast]")
-    session.run("python", "benchmarks/listops.py", *session.posargs)
+    benchmark(session, "listops")
 
 
 @nox.session
 def cost(session):
     """Time of a training step with Gumbel-Rao over one with straight-through Gumbel-softmax."""
-    install(session, "-e", ".[benchmarks,torch,jax,fast]")
-    session.run("python", "benchmarks/cost.py", *session.posargs)
+    benchmark(session, "cost")
 
 
 @nox.session
 def sweep(session):
     """Cells of an experiment on a Dask cluster; by default the smallest specification."""
-    install(session, "-e", ".[benchmarks,torch,jax,fast]")
-    session.run(
-        "python", "benchmarks/sweep.py", *(session.posargs or ["benchmarks/sweeps/smoke.toml"])
-    )
+    benchmark(session, "sweep", "benchmarks/sweeps/smoke.toml")
 
 
 @nox.session
 def report(session):
     """Tables and figures of the rows of a sweep."""
-    install(session, "-e", ".[benchmarks,torch,jax,fast]")
-    session.run("python", "benchmarks/report.py", *(session.posargs or ["out/rows.sqlite"]))
+    benchmark(session, "report", "out/rows.sqlite")
 
 
 @nox.session
