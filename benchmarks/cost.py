@@ -20,7 +20,6 @@ import vae
 from progress import steps_left
 from rich.console import Console
 from rich.table import Table
-from tree_lstm import TreeLSTM
 
 NAMES = ("ST-GS", "GR")
 _VAE = ((2, 20), (16, 20), (2, 200), (16, 200))
@@ -50,9 +49,7 @@ def listops_step(name: str, longest: int, temperature: float) -> Step:
     batches = listops.forever(examples, longest, rng)
     estimator = estimators.make(name, temperature)
     source = torch.Generator().manual_seed(0)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = TreeLSTM(len(listops_data.VOCABULARY), 10, 128)
+    model = listops.initialise(128, 0)
     optimiser = torch.optim.SGD(model.parameters(), 1e-3)
 
     def call() -> None:

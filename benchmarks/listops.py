@@ -54,6 +54,13 @@ class Config:
         return self.batch or self.longest
 
 
+def initialise(size: int, seed: int) -> TreeLSTM:
+    """Return a model whose weights depend on the seed alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # PyTorch draws weights from its own generator
+        return TreeLSTM(len(listops_data.VOCABULARY), 10, size)
+
+
 def forever(
     examples: Sequence[Example], size: int, rng: np.random.Generator
 ) -> Iterator[tuple[torch.Tensor, ...]]:
@@ -128,9 +135,7 @@ def train(
     valid = splits.valid[: config.held_out]
     estimator = estimators.make(config.estimator, config.temperature)
     source = torch.Generator().manual_seed(config.seed)
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)  # of the weights, which PyTorch draws from its own generator
-        model = TreeLSTM(len(listops_data.VOCABULARY), 10, config.size)
+    model = initialise(config.size, config.seed)
     optimiser = torch.optim.SGD(model.parameters(), config.learning_rate)
     stream = forever(splits.train, config.batch_size, np.random.default_rng(config.seed))
 

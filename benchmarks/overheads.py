@@ -65,14 +65,7 @@ def jax_door(estimator: Any, logits: np.ndarray, cotangent: np.ndarray) -> peers
         value, pull = jax.vjp(lambda x: rbgs.jax.sample(estimator, key, x), x)
         return value, pull(g)[0]
 
-    x, g = jax.numpy.asarray(logits), jax.numpy.asarray(cotangent)
-    state = [jax.random.key(0)]
-
-    def call() -> Any:
-        state[0], key = jax.random.split(state[0])
-        return jax.block_until_ready(estimate(x, key, g))
-
-    return call
+    return peers.with_new_keys(estimate, logits, cotangent)
 
 
 def keys(shape: tuple[int, ...]) -> Pairs:

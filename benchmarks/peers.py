@@ -88,13 +88,7 @@ def jax_dense(
         total, _ = jax.lax.scan(step, jnp.zeros_like(logits), keys)
         return winner, total / samples
 
-    arrays, state = (jnp.asarray(logits), jnp.asarray(cotangent)), [jax.random.key(0)]
-
-    def call() -> Any:
-        state[0], key = jax.random.split(state[0])
-        return jax.block_until_ready(estimate(arrays[0], key, arrays[1]))
-
-    return call
+    return with_new_keys(estimate, logits, cotangent)
 
 
 def ours(
@@ -117,6 +111,13 @@ def ours_in_jax(estimator: Any, logits: np.ndarray, cotangent: np.ndarray) -> Ca
     import jax
 
     estimate = jax.jit(lambda x, key, g: estimator.sample(x, rng=key).vjp(g))
+    return with_new_keys(estimate, logits, cotangent)
+
+
+def with_new_keys(estimate: Callable[..., Any], logits: np.ndarray, cotangent: np.ndarray) -> Call:
+    """Call a jitted function of logits, key and cotangent, each time with another key."""
+    import jax
+
     x, g = jax.numpy.asarray(logits), jax.numpy.asarray(cotangent)
     state = [jax.random.key(0)]
 

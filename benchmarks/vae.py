@@ -282,8 +282,9 @@ def main(
             replace(base, estimator=name, seed=seed) for name in names for seed in range(seeds)
         ]
         for config in configs:
-            task = progress.add_task(f"{config.estimator}, seed {config.seed}", total=iterations)
-            progress.update(task, total=config.iterations)
+            task = progress.add_task(
+                f"{config.estimator}, seed {config.seed}", total=config.iterations
+            )
             result = train(config, folder, partial(progress.advance, task))
             rows.append(plots.row(config, result))
     plots.print_runs(
