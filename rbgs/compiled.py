@@ -14,7 +14,7 @@ import numpy as np
 from rbgs import compiled_kernels as kernels
 from rbgs import control_variate
 from rbgs._typing import Array
-from rbgs.conditional import lowest_log_prob
+from rbgs.conditional import lowest_log_prob, whole_power
 from rbgs.engine import is_worth_threads, share_work
 from rbgs.lattice import generators
 
@@ -22,7 +22,7 @@ from rbgs.lattice import generators
 def normalise(logits: Array) -> tuple[Array, Array]:
     """Return what `rbgs.rows.normalise` does."""
     n, rows = logits.shape
-    lanes = _lanes(n, rows)
+    lanes = lanes_at_once(n, rows)
     log_probs, valid = np.empty_like(logits), np.empty(rows, np.bool_)
 
     def task(begin: int, end: int) -> None:
@@ -35,7 +35,7 @@ def normalise(logits: Array) -> tuple[Array, Array]:
 def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array]:
     """Return what `rbgs.conditional.race` does."""
     n, rows = log_probs.shape
-    lanes = _lanes(n, rows)
+    lanes = lanes_at_once(n, rows)
     index = np.empty(rows, np.int64)
     winner, remaining = np.empty_like(log_probs), np.empty_like(log_probs)
     eps = np.finfo(log_probs.dtype).eps
@@ -52,31 +52,23 @@ def product(points: Any, vector: Array) -> Array:
     """Return what `rbgs.samples.ConditionalSamples.product` does."""
     n, rows = vector.shape
     dtype, samples = vector.dtype, points.samples
-    lattice = points.key is None and samples > 1
-    z = np.asarray(generators(samples) if lattice else (), np.int64)
     key = np.empty((2, rows), "u4")
     if points.key is not None:
         key = np.ascontiguousarray(points.key).view(np.uint32)
-    counts = (0, 0)
-    if points.control_variate:
-        single = dtype == np.float32
-        counts = (
-            control_variate.MEAN_NODES,
-            control_variate.node_count(points.temperature, single),
-        )
     given = (
         points.log_probs,
         vector,
         points.winner,
         points.exponentials,
         np.asarray(points.temperature, dtype).reshape(-1),
+        whole_power(points.temperature),
         key,
-        z,
+        lattice(points),
         samples,
-        *(_rule(count, dtype) for count in counts),
-        *_numbers(dtype),
+        *rules(points),
+        *numbers(dtype),
     )
-    lanes, elements = _lanes(n, rows), n * rows * samples
+    lanes, elements = lanes_at_once(n, rows), n * rows * samples
     if rows > 2 * lanes or not is_worth_threads(elements):
         result = np.empty((n, rows), dtype)
 
@@ -98,11 +90,26 @@ def product(points: Any, vector: Array) -> Array:
     return np.sum(results, axis=0)
 
 
-def _lanes(n: int, rows: int) -> int:
+def lanes_at_once(n: int, rows: int) -> int:
     """Return how many rows are taken together: many make long loops, but they fill the cache."""
     if n > 1024 or rows < 256:
         return 16
     return 64 if rows < 1024 else 128
+
+
+def lattice(points: Any) -> Array:
+    """Return the generators of the lattice; none where the samples are independent."""
+    one_point = points.key is not None or points.samples == 1
+    return np.asarray(() if one_point else generators(points.samples), np.int64)
+
+
+def rules(points: Any) -> tuple[Array, Array]:
+    """Return the two quadratures of the control variate; without it they have no nodes."""
+    dtype, counts = np.dtype(points.log_probs.dtype), (0, 0)
+    if points.control_variate:
+        count = control_variate.node_count(points.temperature, dtype == np.float32)
+        counts = (control_variate.MEAN_NODES, count)
+    return _rule(counts[0], dtype), _rule(counts[1], dtype)
 
 
 @lru_cache
@@ -113,13 +120,13 @@ def _rule(count: int, dtype: Any) -> Array:
 
 
 @lru_cache
-def _numbers(dtype: Any) -> tuple[Any, ...]:
+def numbers(dtype: Any) -> tuple[Any, ...]:
     """Return the numbers that the product depends on."""
     limits = np.finfo(dtype)
-    numbers = (
+    found = (
         control_variate.SHARE,
         limits.smallest_normal**control_variate.LEAST_POWER,
         lowest_log_prob(limits.max),
         control_variate.HIGHEST_TEMPERATURE,
     )
-    return tuple(dtype.type(x) for x in numbers)
+    return tuple(dtype.type(x) for x in found)

@@ -155,6 +155,29 @@ def _rates(rate, weight, winner, power, floor):
 
 
 @jit
+def _relative(e, inverse, rate, power, integer):
+    """Turn E_j into r_j but for the weight: see `rbgs.conditional.relative_weights`."""
+    one = e.dtype.type(1)
+    if integer == 0:
+        for lane in range(e.shape[0]):
+            e[lane] = exp(log1p(e[lane] * inverse[lane] * rate[lane]) * power[lane])
+    elif integer == 1:
+        for lane in range(e.shape[0]):
+            e[lane] = one / (one + e[lane] * inverse[lane] * rate[lane])
+    else:
+        for lane in range(e.shape[0]):
+            first = one / (one + e[lane] * inverse[lane] * rate[lane])
+            square = first * first
+            result = first if integer % 2 else one
+            result = result * square if integer & 2 else result
+            square *= square
+            result = result * square if integer & 4 else result
+            square *= square
+            result = result * square if integer & 8 else result
+            e[lane] = result * square * square if integer & 16 else result
+
+
+@jit
 def _rule(powers, weights, rule, temperature, least):
     """Write r^τ and the weights of a quadrature: see `rbgs.control_variate.quadrature`."""
     for q in range(rule.shape[1]):
@@ -202,12 +225,13 @@ def _constants(others, expected, log_probs, winner, means, rule, powers, weights
 @jit
 def product(
     out, begin, end, lanes, first_sample, last_sample, log_probs, vector, winner, exponentials,
-    temperatures, key, generators, samples, means, rule, share, least, floor, highest,
+    temperatures, integer, key, generators, samples, means, rule, share, least, floor, highest,
 ):  # fmt: skip
     """Write what some of the samples add to the product of `rbgs.samples`.
 
-    ``temperatures`` has one element or one for each row. Empty are ``key`` or ``generators``, and
-    ``means`` and ``rule`` without the control variate.
+    ``temperatures`` has one element or one for each row, ``integer`` is that of
+    `rbgs.conditional.whole_power`. Empty are ``key`` or ``generators``, and ``means`` and ``rule``
+    without the control variate.
     """
     n, dtype = vector.shape[0], vector.dtype
     zero, one = dtype.type(0), dtype.type(1)
@@ -271,9 +295,9 @@ def product(
                         phase = dtype.type(z * (start + k) % samples) / dtype.type(samples)
                         for lane in range(lanes):
                             r[k, j, lane] = -log1p(-_fraction(phase + shift[j, lane], one))
+                    _relative(r[k, j], inverse[k], rate[j], power, integer)
                     for lane in range(lanes):
-                        ratio = r[k, j, lane] * inverse[k, lane] * rate[j, lane]
-                        relative = exp(log1p(ratio) * power[lane]) * weight[j, lane]
+                        relative = r[k, j, lane] * weight[j, lane]
                         r[k, j, lane] = relative
                         total[k, lane] += relative
                         dot[k, lane] += relative * vec[j, lane]

@@ -95,6 +95,12 @@ def race_rates(log_probs: Array, winner: Array, temperature: Temperature) -> tup
     return xp.exp(-clamped) * rivals, xp.exp(-rest / temperature)
 
 
+def whole_power(temperature: Temperature) -> int:
+    r"""Return :math:`1/\tau` where it is a whole number from 1 to 16, otherwise 0."""
+    power = round(1 / temperature) if isinstance(temperature, float) else 0
+    return power if 1 <= power <= 16 and power * temperature == 1 else 0
+
+
 def relative_weights(
     ratios: Array, rates: Array, weights: Array, temperature: Temperature
 ) -> Array:
@@ -119,8 +125,8 @@ def relative_weights(
     """
     xp = array_namespace(ratios)
     ratios *= rates
-    power = round(1 / temperature) if isinstance(temperature, float) else 0
-    if 1 <= power <= 16 and power * temperature == 1:
+    power = whole_power(temperature)
+    if power:
         ratios += 1.0
         relative = 1 / ratios
         result = None

@@ -95,9 +95,9 @@ def is_compiled() -> bool:
     return _compiled and _has_numba()
 
 
-def compiled_engine() -> Any:
-    """Import and return `rbgs.compiled`."""
-    return importlib.import_module("rbgs.compiled")
+def compiled_engine(module: str = "rbgs.compiled") -> Any:
+    """Import and return the compiled engine: for NumPy, or `rbgs.compiled_jax`."""
+    return importlib.import_module(module)
 
 
 @lru_cache(maxsize=1)

@@ -67,6 +67,8 @@ class ConditionalSamples:
         xp = array_namespace(self.log_probs)
         if is_numpy_namespace(xp) and is_compiled():
             return compiled_engine().product(self, vector)
+        if compiles_for_cpu(self.log_probs) and is_compiled():
+            return compiled_engine("rbgs.compiled_jax").product(self, vector)
         return over_rows(
             xp,
             vector.shape[1],
