@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from array_api_compat import is_numpy_namespace
+from array_api_compat import is_jax_array, is_numpy_namespace
 
 from rbgs._typing import Array, Namespace
 
@@ -119,6 +119,17 @@ def is_traced_by_jax(x: Array) -> bool:
 def compiles_for_cpu(x: Array) -> bool:
     """Tell whether JAX traces ``x`` for a program on processors (it has no device yet)."""
     return is_traced_by_jax(x) and sys.modules["jax"].default_backend() == "cpu"
+
+
+def is_jax_on_cpu(x: Array) -> bool:
+    """Tell whether ``x`` is an array of JAX on one processor, or traced for programs on them."""
+    if is_traced_by_jax(x):
+        return compiles_for_cpu(x)
+    return (
+        is_jax_array(x)
+        and {device.platform for device in x.devices()} == {"cpu"}
+        and (len(x.devices()) == 1)
+    )
 
 
 def over_samples(

@@ -17,6 +17,7 @@ from rbgs.engine import (
     compiled_engine,
     compiles_for_cpu,
     is_compiled,
+    is_jax_on_cpu,
     over_rows,
     over_samples,
 )
@@ -67,7 +68,7 @@ class ConditionalSamples:
         xp = array_namespace(self.log_probs)
         if is_numpy_namespace(xp) and is_compiled():
             return compiled_engine().product(self, vector)
-        if compiles_for_cpu(self.log_probs) and is_compiled():
+        if is_compiled() and is_jax_on_cpu(self.log_probs):
             return compiled_engine("rbgs.compiled_jax").product(self, vector)
         return over_rows(
             xp,

@@ -14,6 +14,7 @@ import rbgs
 
 jax = pytest.importorskip("jax")
 door = pytest.importorskip("rbgs.jax")
+Backend.JAX.load()  # sets double precision
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(6, 4))
@@ -23,7 +24,6 @@ VECTOR = RANDOM.normal(size=(6, 4))
 @pytest.fixture(params=PATHWISE, ids=name)
 def case(request):
     """Return a sampler, logits, noise, vector, and the product to compare with."""
-    Backend.JAX.load()
     estimator = request.param
     noise = jax.numpy.asarray(estimator.noise(LOGITS, 0))
     expected = estimator.sample(LOGITS, noise=np.asarray(noise)).vjp(VECTOR)
