@@ -14,7 +14,8 @@ word
 14    address of the addresses of the results
 ====  ==============================================
 
-This module is imported only when it is used: see `rbgs.samples`.
+The version is asked for once, when the function is registered. This module is imported only when it
+is used: see `rbgs.samples`.
 """
 
 import ctypes
@@ -35,19 +36,15 @@ from rbgs.conditional import whole_power
 from rbgs.engine import get_num_threads, is_worth_threads
 
 _METADATA = 1  # the type of the extension
-_kept: list[Any] = []
 
 
 def product(points: Any, vector: Array) -> Array:
-    """Return what `rbgs.samples.ConditionalSamples.product` does, for arrays that JAX traces."""
+    """Return what `rbgs.samples.ConditionalSamples.product` does, for arrays of JAX."""
     n, rows = vector.shape
     dtype = np.dtype(vector.dtype)
-    temperature = jnp.broadcast_to(jnp.asarray(points.temperature, dtype), (rows,))
-    key = points.key
-    key = jnp.zeros((2, rows), jnp.int32) if key is None else key
+    temperature = jnp.reshape(jnp.asarray(points.temperature, dtype), (-1,))
+    key = jnp.zeros((2, rows), jnp.int32) if points.key is None else points.key
     of_rows = (points.log_probs, vector, points.winner, points.exponentials, temperature, key)
-    if isinstance(points.temperature, float):
-        of_rows = (*of_rows[:4], temperature[:1], key)
     lanes = compiled.lanes_at_once(n, rows)
     constants = (
         compiled.lattice(points).astype(np.int32),
@@ -57,11 +54,12 @@ def product(points: Any, vector: Array) -> Array:
     )
     # XLA runs calls that do not depend on one another side by side.
     parts = get_num_threads() if is_worth_threads(n * rows * points.samples) else 1
-    size = -(-rows // (parts * lanes)) * lanes
+    size = max(1, -(-rows // (parts * lanes))) * lanes
     results = []
-    for start in range(0, rows, size):
+    for start in range(0, max(1, rows), size):
+        # One temperature may be that of all rows.
         taken = [x if x.shape[-1] == 1 else x[..., start : start + size] for x in of_rows]
-        shape = jax.ShapeDtypeStruct((n, min(size, rows - start)), dtype)
+        shape = jax.ShapeDtypeStruct(taken[1].shape, dtype)
         call = jax.ffi.ffi_call(_target(dtype.name), shape, vmap_method="broadcast_all")
         results.append(call(*taken, *constants))
     return jnp.concat(results, axis=-1)
@@ -71,9 +69,7 @@ def product(points: Any, vector: Array) -> Array:
 def _target(dtype: str) -> str:
     """Register the function for a dtype, and return its name."""
     name = f"rbgs_product_{dtype}"
-    handler = _handler(np.dtype(dtype).type)
-    _kept.append(handler)
-    address = ctypes.c_void_p(handler.address)
+    address = ctypes.c_void_p(_handler(dtype).address)
     jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(address), platform="cpu")
     return name
 
@@ -119,9 +115,10 @@ def _array(addresses, number, rank, batch, dtype, size):
     return nb.carray(_pointer(buffer[3] + offset), (rows, columns), dtype)
 
 
-def _handler(dtype: Any) -> Any:
-    """Compile the function that XLA calls."""
-    size = np.dtype(dtype).itemsize
+@lru_cache  # which keeps it, too: XLA has its address only
+def _handler(name: str) -> Any:
+    """Compile the function that XLA calls, for the dtype of that name."""
+    dtype, size = np.dtype(name).type, np.dtype(name).itemsize
 
     def handler(address: Any) -> Any:
         frame = nb.carray(address, (15,))
@@ -162,4 +159,4 @@ def _handler(dtype: Any) -> Any:
         return 0
 
     signature = nb.types.int64(nb.types.CPointer(nb.types.int64))
-    return nb.cfunc(signature, cache=True, nopython=True)(handler)
+    return nb.cfunc(signature, cache=True)(handler)

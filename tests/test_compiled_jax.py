@@ -1,0 +1,101 @@
+"""The compiled engine inside JAX's programs equals the mathematics on NumPy arrays."""
+
+import numpy as np
+import pytest
+from backends import Backend
+
+import rbgs
+
+pytest.importorskip("numba")
+jax = pytest.importorskip("jax")
+door = pytest.importorskip("rbgs.jax")
+Backend.JAX.load()  # sets double precision
+
+ESTIMATORS = [
+    rbgs.GumbelRao(0.5),
+    rbgs.GumbelRao(0.3, 5),
+    rbgs.GumbelRao(0.7, 1),
+    rbgs.GumbelRao(1 / 3, 6, "monte_carlo"),
+    rbgs.GumbelRao(2.5, 3, "monte_carlo", control_variate=False),
+]
+
+
+@pytest.fixture(autouse=True)
+def _engine():
+    was = rbgs.is_compiled(), rbgs.get_num_threads()
+    rbgs.set_compiled(True)
+    rbgs.set_num_threads(2)
+    yield
+    rbgs.set_compiled(was[0])
+    rbgs.set_num_threads(was[1])
+
+
+def problem(estimator, shape, dtype="float64"):
+    """Return logits, noise and a vector, and the product by NumPy alone."""
+    rng = np.random.default_rng(0)
+    logits, vector = rng.normal(size=shape).astype(dtype), rng.normal(size=shape).astype(dtype)
+    noise = estimator.noise(logits, 1)
+    rbgs.set_compiled(False)
+    expected = estimator.sample(logits, noise=noise).vjp(vector)
+    rbgs.set_compiled(True)
+    return logits, noise, vector, expected
+
+
+def product(estimator):
+    def of_row_or_batch(logits, noise, vector):
+        def value(x):
+            return door.sample(estimator, None, x, noise=noise)
+
+        return jax.vjp(value, logits)[1](vector)[0]
+
+    return of_row_or_batch
+
+
+# The last two shapes are shared among threads, the last one in unequal parts.
+@pytest.mark.parametrize("shape", [(3,), (5, 2), (0, 4), (9000, 4), (1300, 17)], ids=str)
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)
+def test_it_equals_numpy(estimator, shape):
+    *arguments, expected = problem(estimator, shape)
+    arguments = list(map(jax.numpy.asarray, arguments))
+    program = jax.jit(product(estimator))
+    assert "rbgs_product" in program.lower(*arguments).as_text()
+    np.testing.assert_allclose(program(*arguments), expected, atol=1e-12)
+    np.testing.assert_allclose(product(estimator)(*arguments), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)
+def test_single_precision(estimator):
+    *arguments, expected = problem(estimator, (200, 6), "float32")
+    result = jax.jit(product(estimator))(*map(jax.numpy.asarray, arguments))
+    assert result.dtype == "float32"
+    np.testing.assert_allclose(result, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)
+def test_batches_of_batches(estimator):
+    *arguments, expected = problem(estimator, (2, 3, 5, 4))
+    mapped = jax.jit(jax.vmap(jax.vmap(product(estimator)), in_axes=1, out_axes=1))
+    result = mapped(*map(jax.numpy.asarray, arguments))
+    np.testing.assert_allclose(result, expected, atol=1e-12)
+
+
+def test_a_temperature_for_each_row():
+    temperatures = np.asarray([0.2, 0.5, 1.0, 3.0])
+    logits, noise, vector, expected = problem(rbgs.GumbelRao(temperatures), (4, 5))
+
+    @jax.jit
+    def traced(temperatures, logits, noise, vector):
+        return product(rbgs.GumbelRao(temperatures))(logits, noise, vector)
+
+    arguments = map(jax.numpy.asarray, (temperatures, logits, noise, vector))
+    np.testing.assert_allclose(traced(*arguments), expected, atol=1e-9)
+
+
+def test_without_it_xla_computes_the_same():
+    estimator = ESTIMATORS[0]
+    *arguments, expected = problem(estimator, (40, 5))
+    arguments = list(map(jax.numpy.asarray, arguments))
+    rbgs.set_compiled(False)
+    program = jax.jit(product(estimator))
+    assert "rbgs_product" not in program.lower(*arguments).as_text()
+    np.testing.assert_allclose(program(*arguments), expected, atol=1e-12)
