@@ -168,7 +168,7 @@ def over_rows(xp: Namespace, rows: int, size: int, part: Callable[[slice], Array
     return xp.concat(parts, axis=-1)
 
 
-_WORTH_A_THREAD = 2**17
+_WORTH_A_THREAD = 2**18
 
 
 def is_worth_threads(elements: int) -> bool:
