@@ -137,7 +137,7 @@ def connect(scheduler: str | None, workers: int) -> Client:
         return Client(cluster)
     client = Client(scheduler)
     for path in sorted(HERE.glob("*.py")):
-        client.upload_file(path, load=False)
+        client.upload_file(str(path), load=False)
     return client
 
 

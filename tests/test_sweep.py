@@ -129,3 +129,18 @@ def test_a_sweep_that_is_killed_ends_with_every_row_once(tmp_path):
     table = out.joinpath("listops.md").read_text()
     assert table.count("±") >= 6
     assert "GR-MC2" in table
+
+
+@pytest.mark.slow
+def test_a_sweep_runs_on_a_cluster_that_is_there(tmp_path):
+    from distributed import LocalCluster
+
+    specification = tmp_path / "sweep.toml"
+    specification.write_text(SPECIFICATION.replace("[0, 1, 2, 3]", "[0]"))
+    path = tmp_path / "rows.sqlite"
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
+        command = [sys.executable, SCRIPT, specification, "--rows", path]
+        subprocess.run([*command, "--scheduler", cluster.scheduler_address], check=True)
+    frame = store.Store(path).frame()
+    assert len(frame) == 8
+    assert frame["error"].notna().sum() == 2
