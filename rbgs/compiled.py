@@ -22,7 +22,7 @@ from rbgs.lattice import generators
 def normalise(logits: Array) -> tuple[Array, Array]:
     """Return what `rbgs.rows.normalise` does."""
     n, rows = logits.shape
-    lanes = lanes_at_once(n, rows)
+    lanes = lanes_at_once(n, rows, is_worth_threads(logits.size))
     log_probs, valid = np.empty_like(logits), np.empty(rows, np.bool_)
 
     def task(begin: int, end: int) -> None:
@@ -35,7 +35,8 @@ def normalise(logits: Array) -> tuple[Array, Array]:
 def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array]:
     """Return what `rbgs.conditional.race` does."""
     n, rows = log_probs.shape
-    lanes = lanes_at_once(n, rows)
+    elements = 2 * log_probs.size
+    lanes = lanes_at_once(n, rows, is_worth_threads(elements))
     index = np.empty(rows, np.int64)
     winner, remaining = np.empty_like(log_probs), np.empty_like(log_probs)
     eps = np.finfo(log_probs.dtype).eps
@@ -44,7 +45,7 @@ def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array]:
     def task(begin: int, end: int) -> None:
         kernels.race(index, winner, remaining, begin, end, lanes, *given)
 
-    share_work(task, rows, lanes, 2 * log_probs.size)
+    share_work(task, rows, lanes, elements)
     return index, winner, remaining
 
 
@@ -68,8 +69,11 @@ def product(points: Any, vector: Array) -> Array:
         *rules(points),
         *numbers(dtype),
     )
-    lanes, elements = lanes_at_once(n, rows), n * rows * samples
-    if rows > 2 * lanes or not is_worth_threads(elements):
+    elements = n * rows * samples
+    is_shared = is_worth_threads(elements)
+    # With few rows the samples are shared out instead.
+    lanes = lanes_at_once(n, rows, is_shared and rows > 256)
+    if rows > 2 * lanes or not is_shared:
         result = np.empty((n, rows), dtype)
 
         def take_rows(begin: int, end: int) -> None:
@@ -77,7 +81,7 @@ def product(points: Any, vector: Array) -> Array:
 
         share_work(take_rows, rows, lanes, elements)
         return result
-    # With few rows the samples are shared out, in parts that do not depend on the threads.
+    # The parts do not depend on the number of threads: neither does the rounding.
     parts = min(4, samples)
     results = np.empty((parts, n, rows), dtype)
 
@@ -90,11 +94,14 @@ def product(points: Any, vector: Array) -> Array:
     return np.sum(results, axis=0)
 
 
-def lanes_at_once(n: int, rows: int) -> int:
-    """Return how many rows are taken together: many make long loops, but they fill the cache."""
-    if n > 1024 or rows < 256:
-        return 16
-    return 64 if rows < 1024 else 128
+def lanes_at_once(n: int, rows: int, is_shared: bool) -> int:
+    """Return how many rows are taken together: many make long loops, but they fill the cache.
+
+    Where threads share the rows, it leaves at least four parts.
+    """
+    most = min(256, 2**16 // max(1, n))
+    blocks = max(4 if is_shared else 1, -(-rows // max(1, most)))
+    return max(16, -(-rows // (8 * blocks)) * 8)
 
 
 def lattice(points: Any) -> Array:

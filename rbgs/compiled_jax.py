@@ -45,7 +45,8 @@ def product(points: Any, vector: Array) -> Array:
     temperature = jnp.reshape(jnp.asarray(points.temperature, dtype), (-1,))
     key = jnp.zeros((2, rows), jnp.int32) if points.key is None else points.key
     of_rows = (points.log_probs, vector, points.winner, points.exponentials, temperature, key)
-    lanes = compiled.lanes_at_once(n, rows)
+    is_shared = is_worth_threads(n * rows * points.samples)
+    lanes = compiled.lanes_at_once(n, rows, is_shared)
     constants = (
         compiled.lattice(points).astype(np.int32),
         np.asarray([points.samples, whole_power(points.temperature), lanes], np.int32),
@@ -53,7 +54,7 @@ def product(points: Any, vector: Array) -> Array:
         np.asarray(compiled.numbers(dtype), dtype),
     )
     # XLA runs calls that do not depend on one another side by side.
-    parts = get_num_threads() if is_worth_threads(n * rows * points.samples) else 1
+    parts = get_num_threads() if is_shared else 1
     size = max(1, -(-rows // (parts * lanes))) * lanes
     results = []
     for start in range(0, max(1, rows), size):
