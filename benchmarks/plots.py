@@ -77,6 +77,7 @@ def draw_lines(ax: Any, frame: pd.DataFrame, **options: Any) -> None:
     """Draw one line for each estimator, in the colour that it has everywhere."""
     for name in frame.columns:
         ax.plot(frame.index, frame[name], color=_COLOURS.get(name), label=name, **options)
+    ax.locator_params(axis="x", nbins=5)
 
 
 def draw_training(rows: Sequence[Row], path: Path, values: Sequence[str]) -> None:
