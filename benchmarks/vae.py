@@ -27,6 +27,8 @@ _ENUMERABLE = 2**12
 _PER_CALL = 1000  # training steps, at most
 _FORGET = 0.1  # the weight of a new loss in the running mean
 SMOKE_MARGIN = 1.0  # nats
+# Of the command, by the data: bits and learning rate.
+_DIGITS, _MNIST = (12, 1e-2), (120, 1e-3)
 _SMOKE = ("GS", "REINFORCE", "ST", "ST-GS", "GR")
 
 
@@ -246,10 +248,15 @@ def main(
         str, typer.Option(help="'digits', 'openml', or a folder with MNIST's IDX files.")
     ] = "digits",
     arity: Annotated[int, typer.Option(help="Categories of a latent variable.")] = 4,
-    bits: Annotated[int, typer.Option(help="Size of the latent space.")] = 120,
+    bits: Annotated[
+        int | None, typer.Option(help="Size of the latent space; 12 for digits, otherwise 120.")
+    ] = None,
     temperature: Annotated[float, typer.Option(help="Of all estimators that have one.")] = 0.5,
     batch: Annotated[int, typer.Option(help="Images a training step.")] = 20,
-    learning_rate: Annotated[float, typer.Option(help="Of SGD with momentum 0.9.")] = 2e-3,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Of SGD with momentum 0.9; 0.01 for digits, otherwise 0.001."),
+    ] = None,
     iterations: Annotated[int, typer.Option(help="Training steps.")] = 2000,
     test_samples: Annotated[int, typer.Option(help="M of the bound at test.")] = 1000,
     seeds: Annotated[int, typer.Option(help="Runs of each estimator.")] = 1,
@@ -263,12 +270,13 @@ def main(
 
     folder = None if data in images.SOURCES else Path(data)
     names = estimator or estimators.NAMES
+    default_bits, default_rate = _DIGITS if data == "digits" else _MNIST
     base = Config(
         temperature=temperature,
         arity=arity,
-        bits=bits,
+        bits=default_bits if bits is None else bits,
         batch=batch,
-        learning_rate=learning_rate,
+        learning_rate=default_rate if learning_rate is None else learning_rate,
         iterations=iterations,
         test_samples=test_samples,
         data=data if folder is None else "idx",
