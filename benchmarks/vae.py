@@ -27,8 +27,9 @@ _ENUMERABLE = 2**12
 _PER_CALL = 1000  # training steps, at most
 _FORGET = 0.1  # the weight of a new loss in the running mean
 SMOKE_MARGIN = 1.0  # nats
-# Of the command, by the data: bits and learning rate.
-_DIGITS, _MNIST = (12, 1e-2), (120, 1e-3)
+# Of the command, by the data.
+_DIGITS: dict[str, Any] = {"bits": 12, "hidden": (64,), "learning_rate": 1e-2}
+_MNIST: dict[str, Any] = {"bits": 120, "hidden": (512, 256), "learning_rate": 1e-3}
 _SMOKE = ("GS", "REINFORCE", "ST", "ST-GS", "GR")
 
 
@@ -270,16 +271,18 @@ def main(
 
     folder = None if data in images.SOURCES else Path(data)
     names = estimator or estimators.NAMES
-    default_bits, default_rate = _DIGITS if data == "digits" else _MNIST
+    chosen = {"bits": bits, "learning_rate": learning_rate}
+    sizes = (_DIGITS if data == "digits" else _MNIST) | {
+        name: value for name, value in chosen.items() if value is not None
+    }
     base = Config(
         temperature=temperature,
         arity=arity,
-        bits=default_bits if bits is None else bits,
         batch=batch,
-        learning_rate=default_rate if learning_rate is None else learning_rate,
         iterations=iterations,
         test_samples=test_samples,
         data=data if folder is None else "idx",
+        **sizes,
     )
     if smoke_run:
         base, names = smoke(), _SMOKE
