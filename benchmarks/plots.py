@@ -90,12 +90,18 @@ def draw_training(rows: Sequence[Row], path: Path, values: Sequence[str]) -> Non
     for ax, (value, frame) in zip(axes[0], frames.items(), strict=True):
         draw_lines(ax, frame)
         ax.set(xlabel="training steps", ylabel=_LABELS[value])
-    axes[0, 0].legend(fontsize="small")
     save(figure, path)
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write a figure, with the folder that it goes to."""
+    """Write a figure, with one legend for its panels and the folder that it goes to."""
+    lines: dict[str, Any] = {}
+    for ax in figure.axes:
+        lines |= {line.get_label(): line for line in ax.get_lines()}
+    ordered = order(lines)
+    figure.legend(
+        [lines[name] for name in ordered], ordered, loc="outside right center", fontsize="small"
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     plt.close(figure)

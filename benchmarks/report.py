@@ -137,8 +137,7 @@ def draw_moments(frame: pd.DataFrame, path: Path) -> None:
     if len(errors):
         mean = np.log10(errors.pivot_table("mse", "temperature", "estimator"))
         plots.draw_lines(axes[0, -1], mean[plots.order(mean.columns)], marker="o")
-        axes[0, -1].set(xlabel="τ", ylabel="log10 mean squared error of the gradient")
-    axes[0, 0].legend(fontsize="small")
+        axes[0, -1].set(xscale="log", xlabel="τ", ylabel="log10 mean squared error of the gradient")
     plots.save(figure, path)
 
 
@@ -164,7 +163,6 @@ def draw_iterations(frame: pd.DataFrame, path: Path) -> None:
             title=f"{arity}-ary, B = {batch}", xlabel="threshold / nats", ylabel="training steps"
         )
         ax.invert_xaxis()
-    axes[0, 0].legend(fontsize="small")
     plots.save(figure, path)
 
 
