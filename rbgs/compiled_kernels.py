@@ -155,26 +155,16 @@ def _rates(rate, weight, winner, power, floor):
 
 
 @jit
-def _relative(e, inverse, rate, power, integer):
-    """Turn E_j into r_j but for the weight: see `rbgs.conditional.relative_weights`."""
-    one = e.dtype.type(1)
-    if integer == 0:
-        for lane in range(e.shape[0]):
-            e[lane] = exp(log1p(e[lane] * inverse[lane] * rate[lane]) * power[lane])
-    elif integer == 1:
-        for lane in range(e.shape[0]):
-            e[lane] = one / (one + e[lane] * inverse[lane] * rate[lane])
-    else:
-        for lane in range(e.shape[0]):
-            first = one / (one + e[lane] * inverse[lane] * rate[lane])
-            square = first * first
-            result = first if integer % 2 else one
-            result = result * square if integer & 2 else result
-            square *= square
-            result = result * square if integer & 4 else result
-            square *= square
-            result = result * square if integer & 8 else result
-            e[lane] = result * square * square if integer & 16 else result
+def _whole_power(x, power, one):
+    """Return x to a power from 1 to 16."""
+    square = x * x
+    result = x if power % 2 else one
+    result = result * square if power & 2 else result
+    square *= square
+    result = result * square if power & 4 else result
+    square *= square
+    result = result * square if power & 8 else result
+    return result * square * square if power & 16 else result
 
 
 @jit
@@ -295,12 +285,21 @@ def product(
                         phase = dtype.type(z * (start + k) % samples) / dtype.type(samples)
                         for lane in range(lanes):
                             r[k, j, lane] = -log1p(-_fraction(phase + shift[j, lane], one))
-                    _relative(r[k, j], inverse[k], rate[j], power, integer)
-                    for lane in range(lanes):
-                        relative = r[k, j, lane] * weight[j, lane]
-                        r[k, j, lane] = relative
-                        total[k, lane] += relative
-                        dot[k, lane] += relative * vec[j, lane]
+                    if integer == 0:
+                        for lane in range(lanes):
+                            ratio = r[k, j, lane] * inverse[k, lane] * rate[j, lane]
+                            relative = exp(log1p(ratio) * power[lane]) * weight[j, lane]
+                            r[k, j, lane] = relative
+                            total[k, lane] += relative
+                            dot[k, lane] += relative * vec[j, lane]
+                    else:
+                        for lane in range(lanes):
+                            ratio = r[k, j, lane] * inverse[k, lane] * rate[j, lane]
+                            relative = _whole_power(one / (one + ratio), integer, one)
+                            relative *= weight[j, lane]
+                            r[k, j, lane] = relative
+                            total[k, lane] += relative
+                            dot[k, lane] += relative * vec[j, lane]
             for k in range(count):
                 for lane in range(lanes):
                     total[k, lane] = one / total[k, lane]
