@@ -24,7 +24,7 @@ def doors(estimator: Any, logits: np.ndarray, cotangent: np.ndarray) -> Pairs:
         ),
         "rbgs.jax, Draw on JAX, both jitted": (
             jax_door(estimator, logits, cotangent),
-            peers.ours_in_jax(estimator, logits, cotangent),
+            peers.ours_in_jax(estimator, logits, cotangent, compiled=True),
         ),
     }
 
@@ -62,6 +62,7 @@ def jax_door(estimator: Any, logits: np.ndarray, cotangent: np.ndarray) -> peers
 
     @jax.jit
     def estimate(x: Any, key: Any, g: Any) -> Any:
+        rbgs.set_compiled(True)  # while it is traced
         value, pull = jax.vjp(lambda x: rbgs.jax.sample(estimator, key, x), x)
         return value, pull(g)[0]
 

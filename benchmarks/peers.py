@@ -106,12 +106,19 @@ def ours(
     return call
 
 
-def ours_in_jax(estimator: Any, logits: np.ndarray, cotangent: np.ndarray) -> Call:
+def ours_in_jax(
+    estimator: Any, logits: np.ndarray, cotangent: np.ndarray, *, compiled: bool = False
+) -> Call:
     """Sample and vjp of an estimator of this library, jitted by JAX."""
     import jax
 
-    estimate = jax.jit(lambda x, key, g: estimator.sample(x, rng=key).vjp(g))
-    return with_new_keys(estimate, logits, cotangent)
+    import rbgs
+
+    def estimate(x: Any, key: Any, g: Any) -> Any:
+        rbgs.set_compiled(compiled)  # while it is traced
+        return estimator.sample(x, rng=key).vjp(g)
+
+    return with_new_keys(jax.jit(estimate), logits, cotangent)
 
 
 def with_new_keys(estimate: Callable[..., Any], logits: np.ndarray, cotangent: np.ndarray) -> Call:

@@ -56,6 +56,7 @@ def contenders(
     rbgs.set_compiled(True)
     if rbgs.is_compiled():
         named["rbgs GR, fast"] = peers.ours(default, *data, compiled=True)
+        named["rbgs GR, JAX fast"] = peers.ours_in_jax(default, *data, compiled=True)
         named["rbgs GR-MC, fast"] = peers.ours(paper, *data, compiled=True)
     return named
 
