@@ -84,7 +84,11 @@ def train_step(
     logits = model(tokens, lengths, estimator, generator)
     loss = torch.nn.functional.cross_entropy(logits, labels)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), clip, error_if_nonfinite=True)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    if not norm.isfinite():
+        raise FloatingPointError(
+            f"the gradient's norm is {norm}: training diverged; lower the learning rate or clip"
+        )
     optimiser.step()
     return loss.item()
 

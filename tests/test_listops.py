@@ -157,6 +157,16 @@ def test_a_run_is_determined_by_its_configuration():
     assert 0 <= first["majority"] <= 1
 
 
+def test_a_run_that_diverges_says_so():
+    pytest.importorskip("torch")
+    listops = pytest.importorskip("listops")
+    config = listops.Config(
+        longest=6, size=8, learning_rate=1e20, iterations=20, examples=300, held_out=50
+    )
+    with pytest.raises(FloatingPointError, match="diverged; lower the learning rate"):
+        listops.train(config)
+
+
 @pytest.mark.slow
 def test_smoke(tmp_path):
     for module in ("torch", "pandas", "typer", "matplotlib"):
