@@ -29,7 +29,7 @@ _FORGET = 0.1  # the weight of a new loss in the running mean
 SMOKE_MARGIN = 1.0  # nats
 # Of the command, by the data.
 _DIGITS: dict[str, Any] = {"bits": 12, "hidden": (64,), "learning_rate": 1e-2}
-_MNIST: dict[str, Any] = {"bits": 120, "hidden": (512, 256), "learning_rate": 1e-3}
+_MNIST: dict[str, Any] = {"learning_rate": 1e-3}
 _SMOKE = ("GS", "REINFORCE", "ST", "ST-GS", "GR")
 
 
@@ -215,10 +215,8 @@ def train(
 def smoke() -> Config:
     """Return a run of seconds, whose gradient can be enumerated."""
     return Config(
+        **(_DIGITS | {"bits": 8}),
         arity=4,
-        bits=8,
-        hidden=(64,),
-        learning_rate=1e-2,
         iterations=1000,
         evaluations=5,
         valid_samples=50,
@@ -272,9 +270,8 @@ def main(
     folder = None if data in images.SOURCES else Path(data)
     names = estimator or estimators.NAMES
     chosen = {"bits": bits, "learning_rate": learning_rate}
-    sizes = (_DIGITS if data == "digits" else _MNIST) | {
-        name: value for name, value in chosen.items() if value is not None
-    }
+    of_data = _DIGITS if data == "digits" else _MNIST
+    given = {name: value for name, value in chosen.items() if value is not None}
     base = Config(
         temperature=temperature,
         arity=arity,
@@ -282,7 +279,7 @@ def main(
         iterations=iterations,
         test_samples=test_samples,
         data=data if folder is None else "idx",
-        **sizes,
+        **(of_data | given),
     )
     if smoke_run:
         base, names = smoke(), _SMOKE

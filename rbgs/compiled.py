@@ -18,6 +18,8 @@ from rbgs.conditional import lowest_log_prob, whole_power
 from rbgs.engine import is_worth_threads, share_work
 from rbgs.lattice import generators
 
+_MOST_LANES = 256
+
 
 def normalise(logits: Array) -> tuple[Array, Array]:
     """Return what `rbgs.rows.normalise` does."""
@@ -72,7 +74,7 @@ def product(points: Any, vector: Array) -> Array:
     elements = n * rows * samples
     is_shared = is_worth_threads(elements)
     # With few rows the samples are shared out instead.
-    lanes = lanes_at_once(n, rows, is_shared and rows > 256)
+    lanes = lanes_at_once(n, rows, is_shared and rows > _MOST_LANES)
     if rows > 2 * lanes or not is_shared:
         result = np.empty((n, rows), dtype)
 
@@ -99,7 +101,7 @@ def lanes_at_once(n: int, rows: int, is_shared: bool) -> int:
 
     Where threads share the rows, it leaves at least four parts.
     """
-    most = min(256, 2**16 // max(1, n))
+    most = min(_MOST_LANES, 2**16 // max(1, n))
     blocks = max(4 if is_shared else 1, -(-rows // max(1, most)))
     return max(16, -(-rows // (8 * blocks)) * 8)
 

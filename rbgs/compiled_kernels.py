@@ -285,6 +285,7 @@ def product(
                         phase = dtype.type(z * (start + k) % samples) / dtype.type(samples)
                         for lane in range(lanes):
                             r[k, j, lane] = -log1p(-_fraction(phase + shift[j, lane], one))
+                    # Two loops: with the choice inside, the one is slower.
                     if integer == 0:
                         for lane in range(lanes):
                             ratio = r[k, j, lane] * inverse[k, lane] * rate[j, lane]
