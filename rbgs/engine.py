@@ -22,9 +22,10 @@ _compiled = os.environ.get("RBGS_COMPILED", "1") != "0"
 def set_num_threads(count: int) -> None:
     """Set how many threads share the rows of NumPy arrays.
 
-    Other libraries have threads of their own. The result does not depend on the number. The
-    environment variable ``RBGS_NUM_THREADS`` sets it at import; by default it is the number of
-    processors.
+    Other libraries have threads of their own. JAX's programs that call the compiled engine share on
+    at most this number of XLA's threads, as it was when they were traced. The result does not
+    depend on the number. The environment variable ``RBGS_NUM_THREADS`` sets it at import; by
+    default it is the number of processors.
 
     Parameters
     ----------
@@ -176,13 +177,18 @@ def is_worth_threads(elements: int) -> bool:
     return elements >= _WORTH_A_THREAD
 
 
+def part_size(size: int, block: int) -> int:
+    """Return how many of ``size`` places a thread takes at a time: at most four parts of blocks."""
+    return max(1, -(-size // (4 * block))) * block
+
+
 def share_work(task: Callable[[int, int], None], size: int, block: int, elements: int) -> None:
     """Run ``task(begin, end)`` over ``size`` places that it writes to.
 
-    If there are elements enough, on threads, in at most four parts of whole blocks.
+    If there are elements enough, on threads, in parts of `part_size`.
     """
     if _threads == 1 or not is_worth_threads(elements):
         task(0, size)
         return
-    part = max(1, -(-size // (4 * block))) * block
+    part = part_size(size, block)
     list(_pool(_threads).map(lambda i: task(i, min(i + part, size)), range(0, size, part)))

@@ -1,5 +1,7 @@
 """The compiled engine inside JAX's programs equals the mathematics on NumPy arrays."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from backends import Backend
@@ -99,3 +101,26 @@ def test_without_it_xla_computes_the_same():
     program = jax.jit(product(estimator))
     assert "rbgs_product" not in program.lower(*arguments).as_text()
     np.testing.assert_allclose(program(*arguments), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("threads", [2, 7])
+def test_the_result_does_not_depend_on_the_number_of_threads(threads):
+    estimator = ESTIMATORS[0]
+    *arguments, _ = problem(estimator, (5, 300, 17), "float32")
+    arguments = list(map(jax.numpy.asarray, arguments))
+    results = []
+    for count in (1, threads):
+        rbgs.set_num_threads(count)
+        results.append(jax.jit(jax.vmap(product(estimator)))(*arguments))
+    np.testing.assert_array_equal(*results)
+
+
+def test_many_calls_at_once_share_the_threads():
+    estimator = ESTIMATORS[0]
+    *arguments, _ = problem(estimator, (300, 17), "float32")
+    arguments = list(map(jax.numpy.asarray, arguments))
+    program = jax.jit(product(estimator))
+    expected = np.asarray(program(*arguments))
+    with ThreadPoolExecutor(8) as pool:
+        for result in pool.map(lambda _: program(*arguments), range(2000)):
+            np.testing.assert_array_equal(result, expected)
