@@ -23,6 +23,11 @@ from rbgs.engine import get_num_threads, part_size
 # Elements: XLA's threads wait without sleeping, for them less work is enough.
 _WORTH_A_THREAD = 2**16
 
+# The operands of the call, and the numbers in one of them.
+_LOG_PROBS, _VECTOR, _WINNER, _EXPONENTIALS, _TEMPERATURE, _KEY = range(6)
+_LATTICE, _COUNTS, _MEANS, _RULE, _NUMBERS = range(6, 11)
+_SAMPLES, _POWER, _LANES, _PART, _THREADS = range(5)
+
 
 def product(points: Any, vector: Array) -> Array:
     """Return what `rbgs.samples.ConditionalSamples.product` does, for arrays of JAX."""
@@ -67,7 +72,7 @@ def _extent(frame):
 
 @jit
 def _counts(frame):
-    return array(words(frame[9], frame[7]), 7, 1, 0, np.int32, 4)[0]
+    return array(words(frame[9], frame[7]), _COUNTS, 1, 0, np.int32, 4)[0]
 
 
 @lru_cache  # which keeps it, too: XLA has its address only
@@ -80,28 +85,28 @@ def _handler(name: str) -> Any:
         frame = words(address, 15)
         given, results = words(frame[9], frame[7]), words(frame[14], 1)
         rows, counts = _extent(frame)[2], _counts(frame)
-        parts = -(-rows // counts[3])
-        i, begin = part // parts, part % parts * counts[3]
+        parts = -(-rows // counts[_PART])
+        i, begin = part // parts, part % parts * counts[_PART]
         out = array(results, 0, 2, i, dtype, width)
-        numbers = array(given, 10, 1, i, dtype, width)[0]
+        numbers = array(given, _NUMBERS, 1, i, dtype, width)[0]
         kernels.product(
             out,
             begin,
-            min(begin + counts[3], rows),
-            counts[2],
+            min(begin + counts[_PART], rows),
+            counts[_LANES],
             0,
-            counts[0],
-            array(given, 0, 2, i, dtype, width),
-            array(given, 1, 2, i, dtype, width),
-            array(given, 2, 2, i, dtype, width),
-            array(given, 3, 2, i, dtype, width),
-            array(given, 4, 1, i, dtype, width)[0],
-            counts[1],
-            array(given, 5, 2, i, np.uint32, 4),
-            array(given, 6, 1, i, np.int32, 4)[0],
-            counts[0],
-            array(given, 8, 2, i, dtype, width),
-            array(given, 9, 2, i, dtype, width),
+            counts[_SAMPLES],
+            array(given, _LOG_PROBS, 2, i, dtype, width),
+            array(given, _VECTOR, 2, i, dtype, width),
+            array(given, _WINNER, 2, i, dtype, width),
+            array(given, _EXPONENTIALS, 2, i, dtype, width),
+            array(given, _TEMPERATURE, 1, i, dtype, width)[0],
+            counts[_POWER],
+            array(given, _KEY, 2, i, np.uint32, 4),
+            array(given, _LATTICE, 1, i, np.int32, 4)[0],
+            counts[_SAMPLES],
+            array(given, _MEANS, 2, i, dtype, width),
+            array(given, _RULE, 2, i, dtype, width),
             numbers[0],
             numbers[1],
             numbers[2],
@@ -115,8 +120,9 @@ def _handler(name: str) -> Any:
         if tells_version(frame):
             return 0
         (batches, n, rows), counts = _extent(frame), _counts(frame)
-        threads = counts[4] if batches * n * rows * counts[0] >= _WORTH_A_THREAD else 1
-        share(frame.ctypes.data, batches * -(-rows // counts[3]), threads)
+        elements = batches * n * rows * counts[_SAMPLES]
+        threads = counts[_THREADS] if elements >= _WORTH_A_THREAD else 1
+        share(frame.ctypes.data, batches * -(-rows // counts[_PART]), threads)
         return 0
 
     signature = nb.types.int64(nb.types.CPointer(nb.types.int64))
