@@ -87,8 +87,7 @@ def tests_cupy(session):
 def tests_experiments(session):
     """The experiments: their tests and smoke runs."""
     install(session, "-e", ".[benchmarks,torch,jax,fast]", *group("tests"))
-    names = ("images", "listops", "report", "sweep", "vae")
-    session.run("pytest", "--slow", *(f"tests/test_{x}.py" for x in names), *session.posargs)
+    session.run("pytest", "--slow", "tests/benchmarks", *session.posargs)
 
 
 @nox.session

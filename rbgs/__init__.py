@@ -1,15 +1,15 @@
 """Rao-Blackwellised straight-through gradients on the Python array API standard."""
 
-from rbgs.diagnostics import Moments, compare
+from rbgs.arrays.engine import get_num_threads, is_compiled, set_compiled, set_num_threads
 from rbgs.draw import Draw
-from rbgs.engine import get_num_threads, is_compiled, set_compiled, set_num_threads
 from rbgs.estimators.base import Estimator
 from rbgs.estimators.gumbel_rao import GumbelRao
 from rbgs.estimators.reinforce import Reinforce, RunningMean
 from rbgs.estimators.relaxation import GumbelSoftmax
 from rbgs.estimators.straight_through import StraightThrough, StraightThroughGumbelSoftmax
-from rbgs.exact import exact_gradient
-from rbgs.key import Key
+from rbgs.evaluation.compare import Moments, compare
+from rbgs.evaluation.exact import exact_gradient
+from rbgs.random.key import Key
 
 __all__ = [
     "Draw",

@@ -6,7 +6,7 @@ import numpy as np
 from autograd.extend import defjvp, defvjp, primitive
 from autograd.tracer import getval, isbox
 
-from rbgs._typing import Generator
+from rbgs.arrays.typing import Generator
 from rbgs.doors import check_arguments, temperature_array
 from rbgs.draw import Draw
 from rbgs.estimators.base import Estimator

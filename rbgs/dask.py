@@ -8,12 +8,12 @@ from typing import Any
 
 import dask.array as da
 
-from rbgs._typing import Array
+from rbgs.arrays.inputs import check_logits, check_shape, wide_dtype
+from rbgs.arrays.typing import Array
 from rbgs.doors import check_arguments, temperature_array
 from rbgs.draw import Draw
 from rbgs.estimators.base import Estimator
-from rbgs.inputs import check_logits, check_shape, wide_dtype
-from rbgs.key import Key
+from rbgs.random.key import Key
 
 __all__ = ["LazyDraw", "noise", "sample"]
 

@@ -2,7 +2,7 @@
 
 from copy import copy
 
-from rbgs._typing import Array, Temperature
+from rbgs.arrays.typing import Array, Temperature
 from rbgs.estimators.base import Estimator
 from rbgs.estimators.reinforce import Reinforce
 

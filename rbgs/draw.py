@@ -1,8 +1,8 @@
 r"""What an estimator returns: a forward value, and the operator that is its derivative.
 
 The operator of every pathwise estimator is a weighted set of simplex points,
-:math:`A v = \sum_m w_m J_\tau(s_m) v`, with :math:`J_\tau` from :mod:`rbgs.simplex`; here are those
-with few points.
+:math:`A v = \sum_m w_m J_\tau(s_m) v`, with :math:`J_\tau` from :mod:`rbgs.arrays.simplex`; here
+are those with few points.
 """
 
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from typing import Protocol
 from array_api_compat import array_namespace
 from array_api_extra import create_diagonal
 
-from rbgs._typing import Array, Temperature
-from rbgs.rows import Rows
-from rbgs.simplex import jacobian_product
+from rbgs.arrays.rows import Rows
+from rbgs.arrays.simplex import jacobian_product
+from rbgs.arrays.typing import Array, Temperature
 
 
 class Operator(Protocol):

@@ -259,18 +259,18 @@ def test_noise_on_the_edge_of_its_range(xp):
 
 def test_products_do_not_depend_on_the_blocks(xp, monkeypatch):
     logits = xp.asarray(logits_of((3, 4)))
-    monkeypatch.setattr("rbgs.engine._compiled", False)
+    monkeypatch.setattr("rbgs.arrays.engine._compiled", False)
     for estimator in NUMBERED:
         estimator = dataclasses.replace(estimator, samples=50)
         noise = estimator.noise(logits, 0)
         whole = to_numpy(estimator.sample(logits, noise=noise).jvp(logits))
         with monkeypatch.context() as patched:
-            patched.setattr("rbgs.samples._elements", lambda _: 100)
+            patched.setattr("rbgs.conditional.samples._elements", lambda _: 100)
             blocks = to_numpy(estimator.sample(logits, noise=noise).jvp(logits))
         np.testing.assert_allclose(blocks, whole, atol=1e-13)
     exact = rbgs.GumbelRao(0.5, sampling="exact").sample(logits, index=0)
     whole = to_numpy(exact.jvp(logits))
-    monkeypatch.setattr("rbgs.quadrature._BLOCK", 100)
+    monkeypatch.setattr("rbgs.conditional.quadrature._BLOCK", 100)
     np.testing.assert_allclose(to_numpy(exact.jvp(logits)), whole, atol=1e-13)
 
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from array_api_compat import array_namespace
 
-from rbgs._typing import Array, Generator, Oracle
-from rbgs.conditional import race
+from rbgs.arrays.inputs import check_logits, wide_dtype
+from rbgs.arrays.oracle import evaluate
+from rbgs.arrays.rows import Rows, categories_first, nan_unless, possible, read_logits
+from rbgs.arrays.simplex import one_hot
+from rbgs.arrays.typing import Array, Generator, Oracle
+from rbgs.conditional.race import race
 from rbgs.draw import Draw, Operator
-from rbgs.inputs import check_logits, wide_dtype
-from rbgs.noise import exponential, generator_key, uniform
-from rbgs.oracle import evaluate
-from rbgs.rows import Rows, categories_first, nan_unless, possible, read_logits
-from rbgs.simplex import one_hot
+from rbgs.random.noise import exponential, generator_key, uniform
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ from typing import Literal
 
 from array_api_compat import array_namespace
 
-from rbgs._typing import Temperature
-from rbgs.control_variate import HIGHEST_TEMPERATURE, pays
+from rbgs.arrays.inputs import check_count, check_option, check_temperature
+from rbgs.arrays.typing import Temperature
+from rbgs.conditional.control_variate import HIGHEST_TEMPERATURE, pays
+from rbgs.conditional.lattice import generators
+from rbgs.conditional.quadrature import ConditionalExpectation
+from rbgs.conditional.samples import ConditionalSamples
 from rbgs.draw import FixedPoints, Operator
 from rbgs.estimators.base import Estimator, Outcome
-from rbgs.inputs import check_count, check_option, check_temperature
-from rbgs.lattice import generators
-from rbgs.quadrature import ConditionalExpectation
-from rbgs.samples import ConditionalSamples
 
 _SAMPLING = ("lattice", "monte_carlo", "exact")
 
@@ -35,14 +35,14 @@ class GumbelRao(Estimator):
     samples : int
         The paper's K, at least 1; not used at temperature 0 or with ``sampling="exact"``.
     sampling : {"lattice", "monte_carlo", "exact"}
-        ``"lattice"`` spreads the K points evenly, moved by one random shift a row (see
-        :mod:`rbgs.lattice`). ``"monte_carlo"`` draws them independently, as the paper does.
+        ``"lattice"`` spreads the K points evenly, moved by one random shift a row.
+        ``"monte_carlo"`` draws them independently, as the paper does.
         ``"exact"`` evaluates the conditional expectation by quadrature, for any number of
         categories: accurate to 1e-12 in double precision at temperatures up to 1, at the cost of
         some thousand samples.
     control_variate : bool, optional
-        Whether the pairwise control variate is subtracted (see :mod:`rbgs.control_variate`; it is
-        left out above temperature 2 in any case). By default it is used where it lowers the
+        Whether the pairwise control variate is subtracted: the Jacobian of the winner with each
+        rival alone. It is left out above temperature 2 in any case. By default it is used where it lowers the
         variance by more than it costs: with up to 16 categories, or at temperatures up to 0.5.
 
     Raises

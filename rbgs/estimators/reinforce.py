@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from array_api_compat import array_namespace, is_array_api_obj
 
-from rbgs._typing import Array, Generator, Oracle
+from rbgs.arrays.inputs import check_count, check_like
+from rbgs.arrays.oracle import evaluate
+from rbgs.arrays.typing import Array, Generator, Oracle
 from rbgs.estimators.base import Estimator, Outcome
-from rbgs.inputs import check_count, check_like
-from rbgs.oracle import evaluate
 
 
 class RunningMean:

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from rbgs._typing import Array, Temperature
+from rbgs.arrays.inputs import check_temperature
+from rbgs.arrays.typing import Array, Temperature
+from rbgs.conditional.samples import ConditionalSamples
 from rbgs.draw import FixedPoints, Operator
 from rbgs.estimators.base import Estimator, Outcome
-from rbgs.inputs import check_temperature
-from rbgs.samples import ConditionalSamples
 
 
 def drawn_point(temperature: Temperature, outcome: Outcome) -> FixedPoints:

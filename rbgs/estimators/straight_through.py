@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from rbgs._typing import Temperature
+from rbgs.arrays.inputs import check_temperature
+from rbgs.arrays.simplex import softmax
+from rbgs.arrays.typing import Temperature
 from rbgs.draw import FixedPoints
 from rbgs.estimators.base import Estimator, Outcome
 from rbgs.estimators.relaxation import drawn_point
-from rbgs.inputs import check_temperature
-from rbgs.simplex import softmax
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,72 @@
+r"""The simplex: softmax, one-hot vectors, and the one derivative rule of the library.
+
+For a point :math:`s` on the simplex the Jacobian of the softmax at temperature :math:`\tau` is
+:math:`J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau`. It is symmetric, so one product
+serves as Jacobian-vector and as vector-Jacobian product.
+
+Inside the library the category axis is the first one: a sum over categories then adds whole
+vectors, one lane for each row.
+"""
+
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from rbgs.arrays.devices import device
+from rbgs.arrays.typing import Array, Temperature
+
+
+def log_softmax(logits: Array) -> Array:
+    """Return the log-probabilities of ``logits`` along the first axis."""
+    xp = array_namespace(logits)
+    shifted = logits - xp.max(logits, axis=0)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=0))
+
+
+def softmax(logits: Array, temperature: Temperature = 1.0) -> Array:
+    """Return ``softmax(logits / temperature)`` along the first axis, safe at any temperature."""
+    xp = array_namespace(logits)
+    shifted = logits - xp.max(logits, axis=0)
+    # exp(-1000) is 0 in double precision: what lies lower would only overflow in the division.
+    lowest = -1000.0 * temperature
+    weights = xp.exp(clamp(shifted, low=lowest) / temperature)
+    return weights / xp.sum(weights, axis=0)
+
+
+def clamp(
+    x: Array, *, low: float | Array | None = None, high: float | Array | None = None
+) -> Array:
+    """Return x within bounds; NaN stays NaN. Faster than ``where``, and one graph in a compiler."""
+    xp = array_namespace(x)
+
+    def array(bound: float | Array) -> Array:
+        if hasattr(bound, "ndim"):
+            return bound
+        return xp.asarray(bound, dtype=x.dtype, device=device(x))
+
+    if low is not None:
+        x = xp.maximum(x, array(low))
+    return x if high is None else xp.minimum(x, array(high))
+
+
+def one_hot(index: Array, n: int, dtype: Any) -> Array:
+    """Return the one-hot vectors ``(n, rows)`` of ``index``; all 0 outside 0..n-1."""
+    xp = array_namespace(index)
+    categories = xp.arange(n, dtype=index.dtype, device=device(index))
+    return xp.astype(categories[:, None] == index, dtype)
+
+
+def first_largest(x: Array) -> Array:
+    """Return ``argmax(x, axis=0)`` of ``(n, rows)``, vectorised over rows; n where it is NaN."""
+    xp = array_namespace(x)
+    n = x.shape[0]
+    backwards = xp.astype(xp.arange(n, 0, -1, device=device(x)), x.dtype)
+    found = xp.max(backwards[:, None] * xp.astype(x == xp.max(x, axis=0), x.dtype), axis=0)
+    return xp.astype(n - found, xp.arange(1, device=device(x)).dtype)
+
+
+def jacobian_product(points: Array, vector: Array, temperature: Temperature) -> Array:
+    r"""Return :math:`J_\tau(s) v = (s \circ v - s \langle s, v \rangle) / \tau`."""
+    xp = array_namespace(points, vector)
+    weighted = points * vector
+    return (weighted - points * xp.sum(weighted, axis=0)) / temperature

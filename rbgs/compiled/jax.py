@@ -1,0 +1,129 @@
+"""The compiled engine inside JAX's programs for processors.
+
+This module is imported only when it is used: see `rbgs.conditional.samples`.
+"""
+
+import ctypes
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numba as nb
+import numpy as np
+
+from rbgs.arrays.engine import get_num_threads, part_size
+from rbgs.arrays.typing import Array
+from rbgs.compiled import kernels
+from rbgs.compiled import numpy as compiled
+from rbgs.compiled.math import jit
+from rbgs.compiled.xla import array, sharing, tells_version, words
+from rbgs.conditional.race import whole_power
+
+# Elements: XLA's threads wait without sleeping, for them less work is enough.
+_WORTH_A_THREAD = 2**16
+
+# The operands of the call, and the numbers in one of them.
+_LOG_PROBS, _VECTOR, _WINNER, _EXPONENTIALS, _TEMPERATURE, _KEY = range(6)
+_LATTICE, _COUNTS, _MEANS, _RULE, _NUMBERS = range(6, 11)
+_SAMPLES, _POWER, _LANES, _PART, _THREADS = range(5)
+
+
+def product(points: Any, vector: Array) -> Array:
+    """Return what `rbgs.conditional.samples.ConditionalSamples.product` does, for arrays of JAX."""
+    n, rows = vector.shape
+    dtype = np.dtype(vector.dtype)
+    temperature = jnp.reshape(jnp.asarray(points.temperature, dtype), (-1,))
+    key = jnp.zeros((2, rows), jnp.int32) if points.key is None else points.key
+    of_rows = (points.log_probs, vector, points.winner, points.exponentials, temperature, key)
+    is_shared = n * rows * points.samples >= _WORTH_A_THREAD
+    lanes = compiled.lanes_at_once(n, rows, is_shared)
+    part = part_size(rows, lanes) if is_shared else max(1, rows)
+    counts = points.samples, whole_power(points.temperature), lanes, part, get_num_threads()
+    constants = (
+        compiled.lattice(points).astype(np.int32),
+        np.asarray(counts, np.int32),
+        *compiled.rules(points),
+        np.asarray(compiled.numbers(dtype), dtype),
+    )
+    shape = jax.ShapeDtypeStruct(vector.shape, dtype)
+    call = jax.ffi.ffi_call(_target(dtype.name), shape, vmap_method="broadcast_all")
+    return call(*of_rows, *constants)
+
+
+@lru_cache
+def _target(dtype: str) -> str:
+    """Register the function for a dtype, and return its name."""
+    name = f"rbgs_product_{dtype}"
+    address = ctypes.c_void_p(_handler(dtype).address)
+    jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(address), platform="cpu")
+    return name
+
+
+@jit
+def _extent(frame):
+    """Return the shape of the result: the batch as one axis, categories, rows."""
+    result = words(words(frame[14], 1)[0], 6)
+    sizes, batches = words(result[5], result[4]), 1
+    for axis in range(result[4] - 2):
+        batches *= sizes[axis]
+    return batches, sizes[result[4] - 2], sizes[result[4] - 1]
+
+
+@jit
+def _counts(frame):
+    return array(words(frame[9], frame[7]), _COUNTS, 1, 0, np.int32, 4)[0]
+
+
+@lru_cache  # which keeps it, too: XLA has its address only
+def _handler(name: str) -> Any:
+    """Compile the function that XLA calls, for the dtype of that name."""
+    dtype, width = np.dtype(name).type, np.dtype(name).itemsize
+
+    @jit
+    def run(address, part):
+        frame = words(address, 15)
+        given, results = words(frame[9], frame[7]), words(frame[14], 1)
+        rows, counts = _extent(frame)[2], _counts(frame)
+        parts = -(-rows // counts[_PART])
+        i, begin = part // parts, part % parts * counts[_PART]
+        out = array(results, 0, 2, i, dtype, width)
+        numbers = array(given, _NUMBERS, 1, i, dtype, width)[0]
+        kernels.product(
+            out,
+            begin,
+            min(begin + counts[_PART], rows),
+            counts[_LANES],
+            0,
+            counts[_SAMPLES],
+            array(given, _LOG_PROBS, 2, i, dtype, width),
+            array(given, _VECTOR, 2, i, dtype, width),
+            array(given, _WINNER, 2, i, dtype, width),
+            array(given, _EXPONENTIALS, 2, i, dtype, width),
+            array(given, _TEMPERATURE, 1, i, dtype, width)[0],
+            counts[_POWER],
+            array(given, _KEY, 2, i, np.uint32, 4),
+            array(given, _LATTICE, 1, i, np.int32, 4)[0],
+            counts[_SAMPLES],
+            array(given, _MEANS, 2, i, dtype, width),
+            array(given, _RULE, 2, i, dtype, width),
+            numbers[0],
+            numbers[1],
+            numbers[2],
+            numbers[3],
+        )
+
+    share = sharing(run)
+
+    def handler(address: Any) -> Any:
+        frame = nb.carray(address, (15,))
+        if tells_version(frame):
+            return 0
+        (batches, n, rows), counts = _extent(frame), _counts(frame)
+        elements = batches * n * rows * counts[_SAMPLES]
+        threads = counts[_THREADS] if elements >= _WORTH_A_THREAD else 1
+        share(frame.ctypes.data, batches * -(-rows // counts[_PART]), threads)
+        return 0
+
+    signature = nb.types.int64(nb.types.CPointer(nb.types.int64))
+    return nb.cfunc(signature, cache=True)(handler)

@@ -1,0 +1,262 @@
+r"""The operator of Gumbel-Rao by sampling: the mean softmax Jacobian over points drawn given D.
+
+Nothing of the size of the samples is stored: the points are computed again for each product, block
+by block, from arrays of the size of the logits.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeAlias
+
+from array_api_compat import array_namespace, is_jax_namespace, is_numpy_namespace
+
+from rbgs.arrays.devices import device
+from rbgs.arrays.engine import (
+    compiled_engine,
+    compiles_for_cpu,
+    is_compiled,
+    is_jax_on_cpu,
+    over_rows,
+    over_samples,
+)
+from rbgs.arrays.simplex import clamp
+from rbgs.arrays.typing import Array, Namespace, Temperature
+from rbgs.conditional import control_variate
+from rbgs.conditional.lattice import generators
+from rbgs.conditional.race import race_rates, relative_weights
+from rbgs.random.noise import exponential
+from rbgs.random.threefry import uniforms
+
+_Sums: TypeAlias = tuple[Array, Array, Array]
+
+
+@dataclass(frozen=True)
+class ConditionalSamples:
+    r"""The K points :math:`s^k = \operatorname{softmax}((\theta + G^k) / \tau)` drawn given D.
+
+    The first point uses the exponentials that the race left, so with one sample it is that of the
+    straight-through Gumbel-softmax. The others are, without a key, the further points of a lattice
+    that the first one shifts; with a key, independent draws of a counter-based generator.
+
+    Attributes
+    ----------
+    temperature : float or array ``(rows,)``
+        The temperature.
+    samples : int
+        The paper's K.
+    log_probs : array ``(n, rows)``
+        Normalised log-probabilities.
+    winner : array ``(n, rows)``
+        The one-hot vector of the outcome.
+    exponentials : array ``(n, rows)``
+        Of the first point.
+    key : int32 array ``(2, rows)`` or None
+        A key for each row.
+    control_variate : bool
+        Whether the pairwise control variate is used.
+    """
+
+    temperature: Temperature
+    samples: int
+    log_probs: Array
+    winner: Array
+    exponentials: Array
+    key: Array | None = None
+    control_variate: bool = False
+
+    def product(self, vector: Array) -> Array:
+        """Return the operator times a vector ``(n, rows)``."""
+        xp = array_namespace(self.log_probs)
+        if is_numpy_namespace(xp) and is_compiled():
+            return compiled_engine().product(self, vector)
+        if is_compiled() and is_jax_on_cpu(self.log_probs):
+            return compiled_engine("rbgs.compiled.jax").product(self, vector)
+        return over_rows(
+            xp,
+            vector.shape[1],
+            _rows_per_block(self),
+            lambda rows: _product(self._take(rows), vector[:, rows]),
+        )
+
+    def matrix(self) -> Array:
+        """Return the operator as matrices ``(rows, n, n)``."""
+        xp = array_namespace(self.log_probs)
+        n, count = self.log_probs.shape
+        identity = xp.eye(n, dtype=self.log_probs.dtype, device=device(self.log_probs))
+        columns = [
+            self.product(xp.broadcast_to(identity[:, j : j + 1], (n, count))) for j in range(n)
+        ]
+        return xp.permute_dims(xp.stack(columns, axis=0), (2, 1, 0))
+
+    def points(self) -> Array:
+        """Return all points ``(n, K, rows)``: for a look at them, not for the product."""
+        xp = array_namespace(self.log_probs)
+        sampler = _Sampler.of(self)
+        blocks = [sampler.first()] if sampler.generators is None else []
+        if len(blocks) < self.samples:
+            blocks.append(sampler.relative(len(blocks), self.samples - len(blocks)))
+        weights = xp.concat(blocks, axis=1)
+        return weights / xp.sum(weights, axis=0)
+
+    def _take(self, rows: slice) -> "ConditionalSamples":
+        taken: dict[str, Any] = {}
+        for field in fields(self):
+            x = getattr(self, field.name)
+            if hasattr(x, "ndim"):
+                taken[field.name] = x[..., rows]
+        return replace(self, **taken)
+
+
+def _elements(xp: Namespace) -> int:
+    """Return the elements of a block: what fits a core's cache, or what keeps a device busy."""
+    if is_numpy_namespace(xp):
+        return 2**17
+    return 2**22 if is_jax_namespace(xp) else 2**20
+
+
+def _samples_per_block(points: ConditionalSamples) -> int:
+    xp = array_namespace(points.log_probs)
+    n, rows = points.log_probs.shape
+    elements = _elements(xp)
+    if compiles_for_cpu(points.log_probs):
+        # One sample at a time, where that makes long vectors: no sum over samples is left.
+        elements = 1 if rows >= 64 else 2**18
+    return max(1, elements // max(1, int(n) * int(rows)))
+
+
+def _rows_per_block(points: ConditionalSamples) -> int:
+    xp = array_namespace(points.log_probs)
+    n, rows = points.log_probs.shape
+    if is_jax_namespace(xp):
+        return max(1, int(rows))  # the compiler divides the work
+    # Loops over a few rows only are slow, but so many categories need memory.
+    least = max(8, min(32, 2**20 // int(n)))
+    return max(least, _elements(xp) // (int(n) * min(16, points.samples)))
+
+
+def _product(points: ConditionalSamples, vector: Array) -> Array:
+    """Return the product for rows that make one block."""
+    xp = array_namespace(points.log_probs)
+    sampler = _Sampler.of(points)
+    temperature = points.temperature
+    zero = xp.zeros_like(vector)
+    others = expected = zero
+    if points.control_variate:
+        probs = xp.exp(points.log_probs)
+        others, expected = control_variate.constants(probs, points.winner, temperature)
+
+    def add(relative: Array, sums: _Sums) -> _Sums:
+        first, second, pairs = sums
+        inverse = 1 / xp.sum(relative, axis=0)
+        if points.control_variate:
+            shifted = relative + others[:, None, :]
+            shifted *= shifted
+            pairs = pairs + xp.sum(relative / shifted, axis=1)
+        relative *= inverse
+        weighted = relative * vector[:, None, :]
+        first = first + xp.sum(weighted, axis=1)
+        relative *= xp.sum(weighted, axis=0)
+        second = second + xp.sum(relative, axis=1)
+        return first, second, pairs
+
+    sums, done = (zero, zero, zero), 0
+    if sampler.generators is None:
+        sums, done = add(sampler.first(), sums), 1
+    first, second, pairs = over_samples(
+        points.log_probs,
+        done,
+        points.samples,
+        _samples_per_block(points),
+        lambda start, count, sums: add(sampler.relative(start, count), sums),
+        sums,
+    )
+    return _finish(points, vector, first - second, pairs, expected)
+
+
+def _finish(
+    points: ConditionalSamples, vector: Array, total: Array, pairs: Array, expected: Array
+) -> Array:
+    """Return the mean over the samples of the Jacobian's product, less the control variate."""
+    xp = array_namespace(vector)
+    samples, temperature = points.samples, points.temperature
+    product = total / (samples * temperature)
+    if not points.control_variate:
+        return product
+    chosen = xp.sum(points.winner * vector, axis=0)
+    change = (pairs / samples - expected) * (vector - chosen) / temperature
+    if not isinstance(temperature, float):
+        change = xp.where(temperature <= control_variate.HIGHEST_TEMPERATURE, change, 0.0)
+    # The winner's own term has vector == chosen: it is 0.
+    return product - change + points.winner * xp.sum(change, axis=0)
+
+
+@dataclass(frozen=True)
+class _Sampler:
+    """What the points of a block of rows have in common; ``generators`` are those of a lattice."""
+
+    points: ConditionalSamples
+    rates: Array
+    weights: Array
+    shift: Array | None
+    generators: Array | None
+
+    @classmethod
+    def of(cls, points: ConditionalSamples) -> "_Sampler":
+        xp = array_namespace(points.log_probs)
+        rates, weights = race_rates(points.log_probs, points.winner, points.temperature)
+        shift = z = None
+        if points.key is None and points.samples > 1:
+            # 1 - exp(-E): the uniforms that the first point was made of.
+            shift = -xp.expm1(-points.exponentials)
+            found = generators(points.samples)
+            z = xp.asarray(
+                [found[j % len(found)] for j in range(rates.shape[0])],
+                dtype=xp.int32,
+                device=device(rates),
+            )
+        return cls(points, rates, weights, shift, z)
+
+    def first(self) -> Array:
+        """Return the relative weights of the first point, ``(n, 1, rows)``."""
+        return self._relative(self._over_winner(self.points.exponentials[:, None, :]))
+
+    def relative(self, start: Any, count: int) -> Array:
+        """Return the relative weights of some points by their numbers, ``(n, count, rows)``."""
+        xp = array_namespace(self.rates)
+        numbers = xp.arange(count, dtype=xp.int32, device=device(self.rates)) + start
+        if self.generators is not None and self.shift is not None:
+            ratios = self._lattice_ratios(self.generators, self.shift, numbers)
+            return self._relative(ratios)
+        drawn = uniforms(self.points.key, numbers, self.rates.shape[0], self.rates.dtype)
+        return self._relative(self._over_winner(exponential(drawn)))
+
+    def _relative(self, ratios: Array) -> Array:
+        rates, weights = self.rates[:, None, :], self.weights[:, None, :]
+        return relative_weights(ratios, rates, weights, self.points.temperature)
+
+    def _over_winner(self, exponentials: Array) -> Array:
+        xp = array_namespace(exponentials)
+        winner = self.points.winner[:, None, :]
+        of_winner = xp.sum(winner * exponentials, axis=0)
+        # A row that cannot be answered has no winner.
+        return exponentials / xp.where(of_winner == 0, 1.0, of_winner)
+
+    def _lattice_ratios(self, z: Array, shift: Array, numbers: Array) -> Array:
+        """Return E_j / E_i, the exponentials made of the points of the lattice."""
+        xp = array_namespace(self.rates)
+        samples, dtype = self.points.samples, self.rates.dtype
+        phase = xp.astype((z[:, None] * numbers) % samples, dtype)[..., None] / samples
+        ratios = xp.log1p(_negative_fraction(phase, shift[:, None, :]))
+        of_winner = xp.sum(self.points.winner * shift, axis=0)
+        of_winner = _negative_fraction(xp.astype(numbers, dtype)[:, None] / samples, of_winner)
+        least = -xp.finfo(dtype).eps / 4  # an exponential of 0 would divide by it
+        ratios /= xp.log1p(clamp(of_winner, high=least))
+        return ratios
+
+
+def _negative_fraction(phase: Array, shift: Array) -> Array:
+    """Return minus the fractional part of phase + shift, in (-1, 0]."""
+    xp = array_namespace(phase, shift)
+    total = phase + shift
+    below = xp.floor(total)
+    below -= total
+    return below

@@ -1,0 +1,1 @@
+"""Measuring estimators: the enumerated gradient, and comparison with it."""

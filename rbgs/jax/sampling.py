@@ -1,0 +1,155 @@
+"""Samples as arrays that carry the gradient; draws as pytrees."""
+
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+
+from rbgs.arrays.inputs import check_logits
+from rbgs.arrays.rows import Rows
+from rbgs.arrays.typing import Generator
+from rbgs.conditional.quadrature import ConditionalExpectation
+from rbgs.conditional.samples import ConditionalSamples
+from rbgs.doors import at_temperature, check_arguments, temperature_array
+from rbgs.draw import Draw, FixedPoints
+from rbgs.estimators.base import Estimator
+
+__all__ = ["sample"]
+
+
+def sample(
+    estimator: Estimator,
+    key: Generator,
+    logits: jax.Array | np.ndarray[Any, Any],
+    *,
+    noise: jax.Array | None = None,
+    index: jax.Array | int | None = None,
+    mask: jax.Array | None = None,
+    axis: int = -1,
+) -> jax.Array:
+    r"""Draw a sample as an array whose derivative is the one the estimator gives it.
+
+    The value is that of :meth:`rbgs.Estimator.sample`. Its derivative for the logits is the
+    operator of the draw, :meth:`rbgs.Draw.jvp` forward and :meth:`rbgs.Draw.vjp` in reverse. It
+    works under ``grad``, ``jvp``, ``linearize``, ``vmap``, ``jit``, ``scan``, ``checkpoint`` and
+    ``shard_map``. A new key does not trace again.
+
+    Importing this module makes :class:`~rbgs.Draw` a pytree, so that a function under ``jit``,
+    ``vmap`` or ``scan`` can take and return one.
+
+    Parameters
+    ----------
+    estimator : Estimator
+        Any but :class:`~rbgs.Reinforce`, whose draws have no derivative. Its temperature may be an
+        array, traced or not, that broadcasts against the batch; there is no derivative for it.
+    key : JAX key, rbgs.Key or int seed
+        None if ``noise`` is given, or if none is needed.
+    logits : floating array ``(..., n)``
+        Unnormalised log-probabilities.
+    noise : array, optional
+        Uniforms from :meth:`rbgs.Estimator.noise` instead of a key.
+    index : integer array ``(...,)`` or int, optional
+        Condition on this outcome instead of drawing one.
+    mask : bool array, optional
+        True where a category is allowed; broadcasts against the logits.
+    axis : int
+        The category axis.
+
+    Returns
+    -------
+    array
+        The value, of the shape and dtype of the logits.
+
+    Raises
+    ------
+    TypeError
+        The logits are no JAX or NumPy array or of a dtype that is not real floating, or the
+        estimator is :class:`~rbgs.Reinforce`.
+    ValueError
+        Shapes do not match, there is neither key nor noise, or a derivative for the temperature
+        is asked for.
+    NotImplementedError
+        A second derivative for the logits is asked for. The one for what the first is linear in,
+        the gradient of the loss at the value, is there.
+
+    Examples
+    --------
+    >>> import jax, rbgs, rbgs.jax
+    >>> cost = jax.numpy.asarray([1.0, 2.0, 3.0])
+    >>> @jax.jit
+    ... def loss(logits, key):
+    ...     return (rbgs.jax.sample(rbgs.GumbelRao(0.5), key, logits) @ cost).mean()
+    >>> gradient = jax.grad(loss)(jax.numpy.zeros((100, 3)), jax.random.key(0))
+    >>> bool(gradient[:, 0].sum() < 0 < gradient[:, 2].sum())
+    True
+    """
+    if isinstance(logits, np.ndarray):
+        logits = jax.numpy.asarray(logits)
+    fix = "jax.dlpack.from_dlpack(logits)"
+    check_arguments(estimator, logits, jax.Array, "rbgs.jax", fix)
+    axis = check_logits(logits, axis)
+    if noise is None and estimator._needs_noise(index):
+        noise = estimator.noise(logits, key, axis=axis)
+    elif key is not None and noise is not None:
+        raise ValueError("both key and noise are given: pass key=None or no noise")
+    temperature = temperature_array(estimator)
+    static = estimator if temperature is None else at_temperature(estimator, 1.0)
+    value: jax.Array = _value(static, axis, logits, (noise, index, mask), temperature)
+    return value
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _value(estimator: Estimator, axis: int, logits: Any, others: Any, temperature: Any) -> Any:
+    return _draw(estimator, axis, logits, others, temperature).value
+
+
+@partial(_value.defjvp, symbolic_zeros=True)
+def _value_jvp(estimator: Estimator, axis: int, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    logits, others, temperature = primals
+    tangent, _, of_temperature = tangents
+    if not isinstance(of_temperature, (SymbolicZero, type(None))):
+        raise ValueError(
+            "no derivative is defined for the temperature: pass jax.lax.stop_gradient(temperature)"
+        )
+    if isinstance(tangent, SymbolicZero):
+        value = _value(estimator, axis, logits, others, temperature)
+        return value, jax.numpy.zeros_like(value)
+    draw = _draw(estimator, axis, logits, others, temperature)
+    # JAX transposes this function to itself: it need not look inside, nor keep all samples. The
+    # first argument would be its inverse, which no derivative of first order calls.
+    product = jax.lax.custom_linear_solve(
+        lambda x: x, tangent, lambda _, vector: draw.jvp(vector), symmetric=True
+    )
+    return draw.value, product
+
+
+def _draw(estimator: Estimator, axis: int, logits: Any, others: Any, temperature: Any) -> Draw:
+    noise, index, mask = others
+    estimator = at_temperature(estimator, temperature)
+    return estimator.sample(logits, noise=noise, index=index, mask=mask, axis=axis)
+
+
+# The fields of a draw that are part of its structure; so is a temperature that is no array.
+_CONSTANTS = {"axis", "batch", "control_variate", "dtype", "samples", "weights"}
+
+
+def _flatten(x: Any) -> tuple[list[Any], tuple[Any, ...]]:
+    nodes: dict[str, Any] = {}
+    constants: dict[str, Any] = {}
+    for field in fields(x):
+        value = getattr(x, field.name)
+        constant = field.name in _CONSTANTS or isinstance(value, float)
+        (constants if constant else nodes)[field.name] = value
+    return list(nodes.values()), (tuple(nodes), tuple(constants.items()))
+
+
+def _unflatten(kind: type, structure: tuple[Any, ...], nodes: Any) -> Any:
+    names, constants = structure
+    return kind(**dict(zip(names, nodes, strict=True)), **dict(constants))
+
+
+for _kind in (Draw, Rows, FixedPoints, ConditionalSamples, ConditionalExpectation):
+    jax.tree_util.register_pytree_node(_kind, _flatten, partial(_unflatten, _kind))

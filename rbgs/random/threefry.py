@@ -1,0 +1,86 @@
+"""Threefry-2x32, a counter-based random number generator, on the array API.
+
+A counter-based generator is a pure function of a key and a counter. So the many draws of a
+Gumbel-Rao estimate need not be stored: they are computed again, block by block, from one key a row.
+
+References
+----------
+Salmon, Moraes, Dror, Shaw (2011). Parallel random numbers: as easy as 1, 2, 3. SC '11.
+"""
+
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from rbgs.arrays.devices import device
+from rbgs.arrays.typing import Array
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+_ROUNDS = 20
+
+
+def _rotate_left(x: Array, bits: int) -> Array:
+    # `>>` on a signed integer copies the sign: the mask makes it a logical shift.
+    return (x << bits) | ((x >> (32 - bits)) & ((1 << bits) - 1))
+
+
+def threefry2x32(key: tuple[Array, Array], counter: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Encrypt ``counter`` under ``key`` with the 20 rounds of Threefry-2x32.
+
+    All four words are int32 arrays, read as bits, of shapes that broadcast. Signed integers are
+    used because every library has their shifts and their wrapping addition, on every device.
+    The arrays need at least one axis: NumPy warns when a scalar wraps.
+
+    Parameters
+    ----------
+    key, counter : tuple of two int32 arrays
+        The two words of the key and of the counter.
+
+    Returns
+    -------
+    tuple of two int32 arrays
+        64 random bits for each pair of key and counter.
+    """
+    keys = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
+    x, y = counter[0] + keys[0], counter[1] + keys[1]
+    for group in range(_ROUNDS // 4):
+        for bits in _ROTATIONS[group % 2]:
+            x = x + y
+            y = _rotate_left(y, bits) ^ x
+        x = x + keys[(group + 1) % 3]
+        y = y + keys[(group + 2) % 3] + (group + 1)
+    return x, y
+
+
+def uniforms(key: Array, samples: Array, n: int, dtype: Any) -> Array:
+    """Return the uniforms of the given sample numbers, a pure function of the key.
+
+    Parameters
+    ----------
+    key : int32 array ``(2, rows)``
+        A key per row.
+    samples : int32 array ``(m,)``
+        The numbers of the samples wanted; each has its own random numbers.
+    n : int
+        How many categories.
+    dtype : float32 or float64 of the key's library
+        Single precision takes 23 bits of one word, double precision 52 bits of two.
+
+    Returns
+    -------
+    array ``(n, m, rows)``
+        Uniforms strictly between 0 and 1.
+    """
+    xp = array_namespace(key, samples)
+    double = dtype == xp.float64
+    counters = n if double else (n + 1) // 2
+    category = xp.arange(counters, dtype=xp.int32, device=device(samples))
+    counter = (samples[None, :, None], category[:, None, None])
+    x, y = threefry2x32((key[0, :], key[1, :]), counter)
+    if double:
+        high = xp.astype((x >> 6) & 0x3FFFFFF, dtype)
+        low = xp.astype((y >> 6) & 0x3FFFFFF, dtype)
+        return (high * 2.0**26 + low + 0.5) * 2.0**-52
+    bits = xp.concat([x, y], axis=0)[:n, ...]
+    return (xp.astype((bits >> 9) & 0x7FFFFF, dtype) + 0.5) * 2.0**-23

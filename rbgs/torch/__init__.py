@@ -1,0 +1,9 @@
+"""PyTorch's door: samples of any estimator as tensors that carry the gradient.
+
+Values are exactly one-hot; the derivative is the estimator's hand-derived product, in reverse and
+in forward mode.
+"""
+
+from rbgs.torch.sampling import Sampler, gumbel_softmax, sample
+
+__all__ = ["Sampler", "gumbel_softmax", "sample"]

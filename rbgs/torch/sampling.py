@@ -1,0 +1,246 @@
+"""Samples as tensors: `sample`, the drop-in for `gumbel_softmax` and the layer."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rbgs.arrays.inputs import check_logits, wide_dtype
+from rbgs.arrays.typing import Generator
+from rbgs.doors import check_arguments, temperature_array
+from rbgs.estimators.base import Estimator
+from rbgs.estimators.gumbel_rao import GumbelRao
+from rbgs.estimators.relaxation import GumbelSoftmax
+from rbgs.torch.function import Call, ReverseSample, Sample
+
+__all__ = ["Sampler", "gumbel_softmax", "sample"]
+
+
+def sample(
+    estimator: Estimator,
+    logits: Tensor,
+    *,
+    generator: Generator = None,
+    noise: Tensor | None = None,
+    index: Tensor | int | None = None,
+    mask: Tensor | None = None,
+    dim: int = -1,
+) -> Tensor:
+    r"""Draw a sample as a tensor whose derivative is the one the estimator gives it.
+
+    The value is that of :meth:`rbgs.Estimator.sample`. Its derivative for the logits is the
+    operator of the draw: :meth:`rbgs.Draw.vjp` in the backward pass, :meth:`rbgs.Draw.jvp` in
+    forward mode. It works with ``torch.func.grad``, ``vjp``, ``jvp``, ``vmap``, ``jacrev`` and
+    ``jacfwd``, under autocast (computed in float32) and in ``torch.compile(fullgraph=True)``.
+
+    Parameters
+    ----------
+    estimator : Estimator
+        Any but :class:`~rbgs.Reinforce`, whose draws have no derivative. Its temperature may be a
+        tensor that broadcasts against the batch; there is no derivative for it.
+    logits : floating tensor ``(..., n)``
+        Unnormalised log-probabilities on any device, contiguous or not.
+    generator : torch.Generator, optional
+        On the device of the logits. By default PyTorch's own, which ``torch.manual_seed`` seeds.
+        A :class:`~rbgs.Key`, a NumPy generator and an int seed are taken as well.
+    noise : tensor, optional
+        Uniforms from :meth:`rbgs.Estimator.noise` instead of a generator.
+    index : integer tensor ``(...,)`` or int, optional
+        Condition on this outcome instead of drawing one.
+    mask : bool tensor, optional
+        True where a category is allowed; broadcasts against the logits.
+    dim : int
+        The category axis.
+
+    Returns
+    -------
+    Tensor
+        The value, of the shape, dtype and device of the logits.
+
+    Raises
+    ------
+    TypeError
+        The logits are no tensor or of a dtype that is not real floating, or the estimator is
+        :class:`~rbgs.Reinforce`.
+    ValueError
+        Shapes or devices do not match, or the temperature requires a gradient.
+    NotImplementedError
+        In the backward pass: a second derivative for the logits is asked for. The one for what the
+        first is linear in, the gradient of the loss at the value, is there.
+
+    Notes
+    -----
+    Under ``torch.vmap`` the random numbers of ``generator=None`` follow its ``randomness`` flag.
+
+    Examples
+    --------
+    >>> import rbgs, rbgs.torch, torch
+    >>> logits = torch.zeros(2, 3, requires_grad=True)
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> value = rbgs.torch.sample(rbgs.GumbelRao(0.5), logits, generator=generator)
+    >>> value.detach()
+    tensor([[0., 0., 1.],
+            [1., 0., 0.]])
+    >>> (value * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+    >>> bool(logits.grad.abs().sum() > 0)
+    True
+    """
+    check_arguments(estimator, logits, Tensor, "rbgs.torch", "torch.from_dlpack(logits)")
+    dim = check_logits(logits, dim)
+    temperature = temperature_array(estimator)
+    if isinstance(temperature, Tensor) and temperature.requires_grad:
+        raise ValueError("no derivative is defined for the temperature: pass temperature.detach()")
+    if noise is None and estimator._needs_noise(index):
+        if generator is None:
+            shape, dtype = estimator._noise_shape(logits.shape, dim), wide_dtype(logits)
+            noise = torch.rand(shape, dtype=dtype, device=logits.device)
+        else:
+            noise = estimator.noise(logits.detach(), generator, axis=dim)
+    elif generator is not None and noise is not None:
+        raise ValueError("both generator and noise are given: pass one of them")
+    # The compiler takes no function that has a forward mode.
+    function = ReverseSample if torch.compiler.is_compiling() else Sample
+    value: Tensor = function.apply(Call(estimator, dim), logits, noise, index, mask, temperature)
+    return value
+
+
+def gumbel_softmax(
+    logits: Tensor,
+    tau: float | Tensor = 1,
+    hard: bool = False,
+    eps: float = 1e-10,  # noqa: ARG001
+    dim: int = -1,
+    *,
+    samples: int = 16,
+    generator: Generator = None,
+) -> Tensor:
+    r"""Replace ``torch.nn.functional.gumbel_softmax``: same arguments, less variance.
+
+    With ``hard=True`` it draws from :class:`~rbgs.GumbelRao`: the gradient has the mean of
+    PyTorch's and a lower variance, and the value is exactly one-hot. With ``hard=False`` it is the
+    relaxed sample of :class:`~rbgs.GumbelSoftmax`.
+
+    Parameters
+    ----------
+    logits : floating tensor ``(..., n)``
+        Unnormalised log-probabilities.
+    tau : float or tensor
+        The temperature, above 0; a tensor broadcasts against the batch.
+    hard : bool
+        Whether the value is discrete.
+    eps : float
+        Without effect, as in PyTorch.
+    dim : int
+        The category axis.
+    samples : int
+        How many Gumbel vectors the gradient of ``hard=True`` averages over.
+    generator : torch.Generator, optional
+        On the device of the logits; by default PyTorch's own.
+
+    Returns
+    -------
+    Tensor
+        The sample, of the shape, dtype and device of the logits.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in :func:`sample`, or ``tau`` is not positive and finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from rbgs.torch import gumbel_softmax
+    >>> logits = torch.zeros(4, 3, requires_grad=True)
+    >>> gumbel_softmax(logits, tau=0.5, hard=True).sum(dim=-1).detach()
+    tensor([1., 1., 1., 1.])
+    """
+    estimator = GumbelRao(tau, samples) if hard else GumbelSoftmax(tau)
+    return sample(estimator, logits, generator=generator, dim=dim)
+
+
+class Sampler(torch.nn.Module):
+    """A layer that draws samples, with a temperature that can be scheduled.
+
+    Parameters
+    ----------
+    estimator : Estimator
+        Any that :func:`sample` takes, with a float temperature.
+    dim : int
+        The category axis.
+
+    Raises
+    ------
+    TypeError
+        The temperature is a tensor: call :func:`sample` for that.
+
+    Notes
+    -----
+    The temperature is part of ``state_dict``. It is a constant under ``torch.compile``, which
+    compiles again when it changes; to avoid that, call :func:`sample` with an estimator whose
+    temperature is a tensor.
+
+    Examples
+    --------
+    >>> import rbgs, rbgs.torch, torch
+    >>> layer = rbgs.torch.Sampler(rbgs.GumbelRao(1.0))
+    >>> layer.temperature = 0.5
+    >>> layer(torch.zeros(5, 3)).shape
+    torch.Size([5, 3])
+    >>> layer.estimator
+    GumbelRao(temperature=0.5, samples=16, sampling='lattice', control_variate=None)
+    """
+
+    def __init__(self, estimator: Estimator, *, dim: int = -1) -> None:
+        super().__init__()
+        self.estimator: Any = estimator
+        self.dim = dim
+        self.temperature = self.temperature  # check it
+
+    @property
+    def temperature(self) -> float:
+        """The temperature of the estimator, a float; assign to it to change it."""
+        temperature: float = self.estimator.temperature
+        return temperature
+
+    @temperature.setter
+    def temperature(self, temperature: float | Tensor) -> None:
+        if isinstance(temperature, Tensor):
+            raise TypeError(
+                "the temperature of a Sampler is a float, part of its state: pass "
+                "float(temperature), or call rbgs.torch.sample with a tensor"
+            )
+        self.estimator = replace(self.estimator, temperature=temperature)
+
+    def forward(
+        self,
+        logits: Tensor,
+        *,
+        generator: Generator = None,
+        noise: Tensor | None = None,
+        index: Tensor | int | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Return :func:`sample` of the estimator."""
+        return sample(
+            self.estimator,
+            logits,
+            generator=generator,
+            noise=noise,
+            index=index,
+            mask=mask,
+            dim=self.dim,
+        )
+
+    def extra_repr(self) -> str:
+        """Return what ``repr`` shows."""
+        return f"{self.estimator}, dim={self.dim}"
+
+    def get_extra_state(self) -> dict[str, float]:
+        """Return the part of ``state_dict`` that is no tensor."""
+        return {"temperature": self.temperature}
+
+    def set_extra_state(self, state: dict[str, float]) -> None:
+        """Take the temperature of a ``state_dict``."""
+        self.temperature = state["temperature"]

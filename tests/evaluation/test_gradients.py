@@ -1,0 +1,200 @@
+"""Gradients of expectations: enumeration, REINFORCE (property 13) and compare."""
+
+import numpy as np
+import pytest
+from backends import to_numpy
+from cases import (
+    ESTIMATORS,
+    logits_arrays,
+    name,
+    quadratic,
+    softmax,
+    standard_error_test,
+)
+from hypothesis import given
+
+import rbgs
+
+LOGITS = np.asarray([0.3, -0.2, 0.9])
+TARGET, WEIGHTS = np.asarray([0.1, 0.7, 0.2]), np.asarray([1.0, 3.0, -2.0])
+ORACLE = quadratic(np, TARGET, WEIGHTS)
+
+
+@given(logits=logits_arrays(forbidden=False))
+def test_exact_gradient_is_that_of_finite_differences(logits):
+    n = logits.shape[-1]
+    losses = np.cos(np.arange(n))
+
+    def oracle(value):
+        return (value * losses).sum(axis=-1), np.broadcast_to(losses, value.shape)
+
+    gradient, h = rbgs.exact_gradient(oracle, logits), 1e-5
+    for j in range(n):
+        step = h * np.eye(n)[j]
+        up, down = softmax(logits + step) @ losses, softmax(logits - step) @ losses
+        np.testing.assert_allclose(gradient[..., j], (up - down) / (2 * h), atol=1e-9)
+
+
+def test_exact_gradient_over_libraries_with_mask_axis_and_direct_term(xp):
+    logits = np.random.default_rng(0).normal(size=(2, 4, 3))
+    mask = np.asarray([True, True, False, True])[:, None]
+    direct = np.random.default_rng(1).normal(size=(2, 4, 3))
+    cost = np.asarray([1.0, 2.0, 100.0, -1.0])[:, None]
+
+    def oracle(value):
+        shape = value.shape
+        return (
+            xp.sum(value * xp.asarray(cost), axis=-2),
+            xp.broadcast_to(xp.asarray(cost), shape),
+            xp.broadcast_to(xp.asarray(direct), shape),
+        )
+
+    gradient = to_numpy(
+        rbgs.exact_gradient(oracle, xp.asarray(logits), mask=xp.asarray(mask), axis=1)
+    )
+    p = softmax(np.moveaxis(np.where(mask, logits, -np.inf), 1, -1))
+    mean = p @ cost
+    expected = np.moveaxis(p * (cost[:, 0] - mean), -1, 1) + direct
+    np.testing.assert_allclose(gradient, expected, atol=1e-12)
+
+
+def test_exact_gradient_in_blocks(monkeypatch):
+    logits = np.random.default_rng(0).normal(size=(3, 7))
+
+    def oracle(value):
+        return (value * np.arange(7.0)).sum(axis=-1), value * 0, value
+
+    whole = rbgs.exact_gradient(oracle, logits)
+    monkeypatch.setattr("rbgs.evaluation.exact._BLOCK", 42)
+    np.testing.assert_allclose(rbgs.exact_gradient(oracle, logits), whole, atol=1e-14)
+    p = softmax(logits)
+    np.testing.assert_allclose(whole, p * (np.arange(7) - p @ np.arange(7)[:, None]) + p)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        rbgs.Reinforce(),
+        rbgs.Reinforce(baseline=1.5),
+        rbgs.Reinforce(baseline="leave_one_out", samples=3),
+        rbgs.Reinforce(baseline=0.5, samples=2),
+    ],
+    ids=str,
+)
+def test_reinforce_is_unbiased(xp, estimator):
+    count = 100_000
+    logits = xp.asarray(np.tile(LOGITS, (count, 1)))
+    estimates = estimator.gradient(quadratic(xp, TARGET, WEIGHTS), logits, rng=0)
+    standard_error_test(to_numpy(estimates), rbgs.exact_gradient(ORACLE, LOGITS))
+
+
+def test_running_mean_lowers_the_variance_without_bias(xp):
+    baseline = rbgs.RunningMean()
+    oracle = quadratic(xp, TARGET, WEIGHTS)
+    logits = xp.asarray(np.tile(LOGITS, (1000, 1)))
+    with_mean, without = rbgs.Reinforce(baseline), rbgs.Reinforce()
+    learnt = [to_numpy(with_mean.gradient(oracle, logits, rng=seed)) for seed in range(1, 101)]
+    plain = to_numpy(without.gradient(oracle, xp.asarray(np.tile(LOGITS, (100_000, 1))), rng=0))
+    estimates = np.concatenate(learnt)
+    standard_error_test(estimates, rbgs.exact_gradient(ORACLE, LOGITS))
+    assert estimates[1000:].var(axis=0).sum() < 0.8 * plain.var(axis=0).sum()
+    p = softmax(LOGITS)
+    losses = ORACLE(np.eye(3))[0]
+    error = np.sqrt(p @ (losses - p @ losses) ** 2 / 100_000)
+    assert abs(baseline.value - p @ losses) < 5 * error
+
+
+def test_running_mean_with_decay():
+    baseline = rbgs.RunningMean(decay=0.9)
+    baseline.update(np.asarray([2.0, 4.0]))
+    assert baseline.value == 3.0
+    baseline.update(np.asarray([13.0]))
+    assert baseline.value == pytest.approx(4.0)
+    baseline.update(np.asarray([]))
+    assert baseline.value == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=name)
+def test_the_direct_term_is_added(xp, estimator):
+    oracle = quadratic(xp, TARGET, WEIGHTS)
+    logits = xp.asarray(LOGITS)
+    direct = xp.asarray([1.0, 2.0, 3.0], dtype=xp.float64)
+    with_direct = estimator.gradient(lambda value: (*oracle(value), direct), logits, rng=0)
+    np.testing.assert_allclose(
+        to_numpy(with_direct - estimator.gradient(oracle, logits, rng=0)), to_numpy(direct)
+    )
+
+
+def test_compare_measures_what_is_known(xp):
+    # Against direct formulas on many draws, and for the biased, deterministic estimator exactly.
+    oracle = quadratic(xp, TARGET, WEIGHTS)
+    estimators = [rbgs.StraightThroughGumbelSoftmax(0.5), rbgs.StraightThrough(0.8)]
+    sampled, enumerated = rbgs.compare(estimators, oracle, xp.asarray(LOGITS), draws=20_000, rng=0)
+    exact = rbgs.exact_gradient(ORACLE, LOGITS)
+    estimates = estimators[0].gradient(ORACLE, np.tile(LOGITS, (400_000, 1)), rng=1)
+    mse = np.sum((estimates - exact) ** 2, axis=-1)
+    assert abs(float(sampled.mse) - mse.mean()) < 5 * np.hypot(
+        float(sampled.mse_se), mse.std() / np.sqrt(400_000)
+    )
+    variance = estimates.var(axis=0).sum()
+    assert abs(float(sampled.variance) - variance) < 6 * float(sampled.variance_se)
+    bias2 = np.sum((estimates.mean(axis=0) - exact) ** 2)
+    assert abs(float(sampled.bias2) - bias2) < 6 * float(sampled.bias2_se)
+
+    p = softmax(LOGITS)
+    given = np.asarray([estimators[1].gradient(ORACLE, LOGITS, index=i) for i in range(3)])
+    assert float(enumerated.bias2) == pytest.approx(np.sum((p @ given - exact) ** 2))
+    assert float(enumerated.variance) == pytest.approx(p @ np.sum((given - p @ given) ** 2, axis=1))
+    assert float(enumerated.mse) == pytest.approx(p @ np.sum((given - exact) ** 2, axis=1))
+    assert float(enumerated.mse_se) == 0
+    assert enumerated.draws == 0
+
+
+def test_the_standard_errors_of_compare_are_right():
+    estimator = rbgs.StraightThroughGumbelSoftmax(0.5)
+    logits = np.tile(LOGITS, (300, 1))  # 300 repetitions of the same measurement
+    (moments,) = rbgs.compare([estimator], ORACLE, logits, draws=512, rng=0)
+    for statistic in ("bias2", "variance", "mse"):
+        spread = getattr(moments, statistic).std()
+        error = np.sqrt(np.mean(getattr(moments, statistic + "_se") ** 2))
+        assert 0.85 < error / spread < 1.15
+
+
+def test_compare_estimates_the_squared_bias_without_bias():
+    unbiased = rbgs.Reinforce(baseline=0.5, samples=2)
+    (moments,) = rbgs.compare([unbiased], ORACLE, np.tile(LOGITS, (300, 1)), draws=512, rng=0)
+    standard_error_test(moments.bias2, 0.0)
+
+
+def test_compare_does_not_depend_on_the_chunks(monkeypatch):
+    estimator = rbgs.StraightThroughGumbelSoftmax(0.5)
+    logits = np.stack([LOGITS, -LOGITS])
+    (whole,) = rbgs.compare([estimator], ORACLE, logits, draws=1003, rng=0)
+    monkeypatch.setattr("rbgs.evaluation.compare._CHUNK", 5 * logits.size)
+    (chunked,) = rbgs.compare([estimator], ORACLE, logits, draws=1003, rng=0)
+    for statistic in ("bias2", "bias2_se", "variance", "variance_se", "mse", "mse_se"):
+        np.testing.assert_allclose(getattr(whole, statistic), getattr(chunked, statistic))
+
+
+def test_compare_with_mask_axis_and_native_generator(backend, xp):
+    logits = np.random.default_rng(0).normal(size=(4, 2))
+    mask = np.asarray([True, False, True, True])[:, None]
+
+    def oracle(value):
+        weights = xp.reshape(xp.asarray([1.0, 9.0, 2.0, -1.0], dtype=xp.float64), (4, 1))
+        return xp.sum(weights * value**2, axis=-2), 2 * weights * value
+
+    estimators = [rbgs.GumbelRao(0.5, samples=4), rbgs.GumbelRao(0), rbgs.Reinforce()]
+    moments = rbgs.compare(
+        estimators,
+        oracle,
+        xp.asarray(logits),
+        draws=1000,
+        rng=backend.native_generator(0),
+        mask=xp.asarray(mask),
+        axis=0,
+    )
+    for row in moments:
+        assert tuple(row.mse.shape) == (2,)
+        assert np.all(to_numpy(row.mse) > 0)
+    assert np.all(np.abs(to_numpy(moments[2].bias2)) < 1e-20)
