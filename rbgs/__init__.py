@@ -1,6 +1,7 @@
 """Rao-Blackwellised straight-through gradients on the Python array API standard."""
 
-from rbgs.arrays.engine import get_num_threads, is_compiled, set_compiled, set_num_threads
+from rbgs.arrays.engine import is_compiled, set_compiled
+from rbgs.arrays.loops import get_num_threads, set_num_threads
 from rbgs.draw import Draw
 from rbgs.estimators.base import Estimator
 from rbgs.estimators.gumbel_rao import GumbelRao

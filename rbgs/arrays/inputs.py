@@ -14,7 +14,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.engine import is_traced_by_jax
+from rbgs.arrays.tracing import is_traced, is_traced_by_jax
 from rbgs.arrays.typing import Array, Namespace, Temperature
 
 _SMALLEST, _LARGEST = 1e-30, 1e30
@@ -23,14 +23,6 @@ _SMALLEST, _LARGEST = 1e-30, 1e30
 def library(xp: Namespace) -> str:
     """Return the name users know a namespace by."""
     return str(xp.__name__).removeprefix("array_api_compat.").split(".")[0]
-
-
-def is_traced(x: Array) -> bool:
-    """Tell whether ``x`` is an abstract value in a JAX transformation or PyTorch's compiler."""
-    if is_traced_by_jax(x):
-        return True
-    torch: Any = sys.modules.get("torch")
-    return torch is not None and isinstance(x, torch.Tensor) and torch.compiler.is_compiling()
 
 
 def namespace(name: str, x: Array) -> Namespace:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numba as nb
 import numpy as np
 
-from rbgs.arrays.engine import get_num_threads, part_size
+from rbgs.arrays.loops import get_num_threads, part_size
 from rbgs.arrays.typing import Array
 from rbgs.compiled import kernels
 from rbgs.compiled import numpy as compiled

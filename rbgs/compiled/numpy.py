@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rbgs.arrays.engine import is_worth_threads, share_work
+from rbgs.arrays.loops import is_worth_threads, share_work
 from rbgs.arrays.typing import Array
 from rbgs.compiled import kernels
 from rbgs.conditional import control_variate

@@ -10,15 +10,10 @@ from typing import Any, TypeAlias
 from array_api_compat import array_namespace, is_jax_namespace, is_numpy_namespace
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.engine import (
-    compiled_engine,
-    compiles_for_cpu,
-    is_compiled,
-    is_jax_on_cpu,
-    over_rows,
-    over_samples,
-)
+from rbgs.arrays.engine import compiled_engine, is_compiled
+from rbgs.arrays.loops import over_rows, over_samples
 from rbgs.arrays.simplex import clamp
+from rbgs.arrays.tracing import compiles_for_cpu, is_jax_on_cpu
 from rbgs.arrays.typing import Array, Namespace, Temperature
 from rbgs.conditional import control_variate
 from rbgs.conditional.lattice import generators

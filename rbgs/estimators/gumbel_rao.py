@@ -42,8 +42,9 @@ class GumbelRao(Estimator):
         some thousand samples.
     control_variate : bool, optional
         Whether the pairwise control variate is subtracted: the Jacobian of the winner with each
-        rival alone. It is left out above temperature 2 in any case. By default it is used where it lowers the
-        variance by more than it costs: with up to 16 categories, or at temperatures up to 0.5.
+        rival alone. It is left out above temperature 2 in any case. By default it is used where it
+        lowers the variance by more than it costs: with up to 16 categories, or at temperatures up
+        to 0.5.
 
     Raises
     ------

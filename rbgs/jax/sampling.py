@@ -1,6 +1,5 @@
-"""Samples as arrays that carry the gradient; draws as pytrees."""
+"""Samples as arrays that carry the gradient."""
 
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -9,15 +8,10 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from rbgs.arrays.inputs import check_logits
-from rbgs.arrays.rows import Rows
 from rbgs.arrays.typing import Generator
-from rbgs.conditional.quadrature import ConditionalExpectation
-from rbgs.conditional.samples import ConditionalSamples
 from rbgs.doors import at_temperature, check_arguments, temperature_array
-from rbgs.draw import Draw, FixedPoints
+from rbgs.draw import Draw
 from rbgs.estimators.base import Estimator
-
-__all__ = ["sample"]
 
 
 def sample(
@@ -130,26 +124,3 @@ def _draw(estimator: Estimator, axis: int, logits: Any, others: Any, temperature
     noise, index, mask = others
     estimator = at_temperature(estimator, temperature)
     return estimator.sample(logits, noise=noise, index=index, mask=mask, axis=axis)
-
-
-# The fields of a draw that are part of its structure; so is a temperature that is no array.
-_CONSTANTS = {"axis", "batch", "control_variate", "dtype", "samples", "weights"}
-
-
-def _flatten(x: Any) -> tuple[list[Any], tuple[Any, ...]]:
-    nodes: dict[str, Any] = {}
-    constants: dict[str, Any] = {}
-    for field in fields(x):
-        value = getattr(x, field.name)
-        constant = field.name in _CONSTANTS or isinstance(value, float)
-        (constants if constant else nodes)[field.name] = value
-    return list(nodes.values()), (tuple(nodes), tuple(constants.items()))
-
-
-def _unflatten(kind: type, structure: tuple[Any, ...], nodes: Any) -> Any:
-    names, constants = structure
-    return kind(**dict(zip(names, nodes, strict=True)), **dict(constants))
-
-
-for _kind in (Draw, Rows, FixedPoints, ConditionalSamples, ConditionalExpectation):
-    jax.tree_util.register_pytree_node(_kind, _flatten, partial(_unflatten, _kind))

@@ -13,8 +13,9 @@ from array_api_compat import (
 )
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.inputs import is_traced, library
+from rbgs.arrays.inputs import library
 from rbgs.arrays.simplex import clamp
+from rbgs.arrays.tracing import is_traced
 from rbgs.arrays.typing import Array, Generator
 from rbgs.random.key import Key
 

@@ -4,6 +4,7 @@ Values are exactly one-hot; the derivative is the estimator's hand-derived produ
 in forward mode.
 """
 
-from rbgs.torch.sampling import Sampler, gumbel_softmax, sample
+from rbgs.torch.module import Sampler
+from rbgs.torch.sampling import gumbel_softmax, sample
 
 __all__ = ["Sampler", "gumbel_softmax", "sample"]

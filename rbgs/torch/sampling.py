@@ -1,7 +1,4 @@
-"""Samples as tensors: `sample`, the drop-in for `gumbel_softmax` and the layer."""
-
-from dataclasses import replace
-from typing import Any
+"""Samples as tensors: `sample`, and the drop-in for `gumbel_softmax`."""
 
 import torch
 from torch import Tensor
@@ -13,8 +10,6 @@ from rbgs.estimators.base import Estimator
 from rbgs.estimators.gumbel_rao import GumbelRao
 from rbgs.estimators.relaxation import GumbelSoftmax
 from rbgs.torch.function import Call, ReverseSample, Sample
-
-__all__ = ["Sampler", "gumbel_softmax", "sample"]
 
 
 def sample(
@@ -158,89 +153,3 @@ def gumbel_softmax(
     """
     estimator = GumbelRao(tau, samples) if hard else GumbelSoftmax(tau)
     return sample(estimator, logits, generator=generator, dim=dim)
-
-
-class Sampler(torch.nn.Module):
-    """A layer that draws samples, with a temperature that can be scheduled.
-
-    Parameters
-    ----------
-    estimator : Estimator
-        Any that :func:`sample` takes, with a float temperature.
-    dim : int
-        The category axis.
-
-    Raises
-    ------
-    TypeError
-        The temperature is a tensor: call :func:`sample` for that.
-
-    Notes
-    -----
-    The temperature is part of ``state_dict``. It is a constant under ``torch.compile``, which
-    compiles again when it changes; to avoid that, call :func:`sample` with an estimator whose
-    temperature is a tensor.
-
-    Examples
-    --------
-    >>> import rbgs, rbgs.torch, torch
-    >>> layer = rbgs.torch.Sampler(rbgs.GumbelRao(1.0))
-    >>> layer.temperature = 0.5
-    >>> layer(torch.zeros(5, 3)).shape
-    torch.Size([5, 3])
-    >>> layer.estimator
-    GumbelRao(temperature=0.5, samples=16, sampling='lattice', control_variate=None)
-    """
-
-    def __init__(self, estimator: Estimator, *, dim: int = -1) -> None:
-        super().__init__()
-        self.estimator: Any = estimator
-        self.dim = dim
-        self.temperature = self.temperature  # check it
-
-    @property
-    def temperature(self) -> float:
-        """The temperature of the estimator, a float; assign to it to change it."""
-        temperature: float = self.estimator.temperature
-        return temperature
-
-    @temperature.setter
-    def temperature(self, temperature: float | Tensor) -> None:
-        if isinstance(temperature, Tensor):
-            raise TypeError(
-                "the temperature of a Sampler is a float, part of its state: pass "
-                "float(temperature), or call rbgs.torch.sample with a tensor"
-            )
-        self.estimator = replace(self.estimator, temperature=temperature)
-
-    def forward(
-        self,
-        logits: Tensor,
-        *,
-        generator: Generator = None,
-        noise: Tensor | None = None,
-        index: Tensor | int | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """Return :func:`sample` of the estimator."""
-        return sample(
-            self.estimator,
-            logits,
-            generator=generator,
-            noise=noise,
-            index=index,
-            mask=mask,
-            dim=self.dim,
-        )
-
-    def extra_repr(self) -> str:
-        """Return what ``repr`` shows."""
-        return f"{self.estimator}, dim={self.dim}"
-
-    def get_extra_state(self) -> dict[str, float]:
-        """Return the part of ``state_dict`` that is no tensor."""
-        return {"temperature": self.temperature}
-
-    def set_extra_state(self, state: dict[str, float]) -> None:
-        """Take the temperature of a ``state_dict``."""
-        self.temperature = state["temperature"]

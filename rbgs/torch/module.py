@@ -1,0 +1,97 @@
+"""A layer that draws samples."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rbgs.arrays.typing import Generator
+from rbgs.estimators.base import Estimator
+from rbgs.torch.sampling import sample
+
+
+class Sampler(torch.nn.Module):
+    """A layer that draws samples, with a temperature that can be scheduled.
+
+    Parameters
+    ----------
+    estimator : Estimator
+        Any that :func:`sample` takes, with a float temperature.
+    dim : int
+        The category axis.
+
+    Raises
+    ------
+    TypeError
+        The temperature is a tensor: call :func:`sample` for that.
+
+    Notes
+    -----
+    The temperature is part of ``state_dict``. It is a constant under ``torch.compile``, which
+    compiles again when it changes; to avoid that, call :func:`sample` with an estimator whose
+    temperature is a tensor.
+
+    Examples
+    --------
+    >>> import rbgs, rbgs.torch, torch
+    >>> layer = rbgs.torch.Sampler(rbgs.GumbelRao(1.0))
+    >>> layer.temperature = 0.5
+    >>> layer(torch.zeros(5, 3)).shape
+    torch.Size([5, 3])
+    >>> layer.estimator
+    GumbelRao(temperature=0.5, samples=16, sampling='lattice', control_variate=None)
+    """
+
+    def __init__(self, estimator: Estimator, *, dim: int = -1) -> None:
+        super().__init__()
+        self.estimator: Any = estimator
+        self.dim = dim
+        self.temperature = self.temperature  # check it
+
+    @property
+    def temperature(self) -> float:
+        """The temperature of the estimator, a float; assign to it to change it."""
+        temperature: float = self.estimator.temperature
+        return temperature
+
+    @temperature.setter
+    def temperature(self, temperature: float | Tensor) -> None:
+        if isinstance(temperature, Tensor):
+            raise TypeError(
+                "the temperature of a Sampler is a float, part of its state: pass "
+                "float(temperature), or call rbgs.torch.sample with a tensor"
+            )
+        self.estimator = replace(self.estimator, temperature=temperature)
+
+    def forward(
+        self,
+        logits: Tensor,
+        *,
+        generator: Generator = None,
+        noise: Tensor | None = None,
+        index: Tensor | int | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Return :func:`sample` of the estimator."""
+        return sample(
+            self.estimator,
+            logits,
+            generator=generator,
+            noise=noise,
+            index=index,
+            mask=mask,
+            dim=self.dim,
+        )
+
+    def extra_repr(self) -> str:
+        """Return what ``repr`` shows."""
+        return f"{self.estimator}, dim={self.dim}"
+
+    def get_extra_state(self) -> dict[str, float]:
+        """Return the part of ``state_dict`` that is no tensor."""
+        return {"temperature": self.temperature}
+
+    def set_extra_state(self, state: dict[str, float]) -> None:
+        """Take the temperature of a ``state_dict``."""
+        self.temperature = state["temperature"]
