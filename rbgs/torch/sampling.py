@@ -5,11 +5,11 @@ from torch import Tensor
 
 from rbgs.arrays.inputs import check_logits, wide_dtype
 from rbgs.arrays.typing import Generator
-from rbgs.doors import check_arguments, temperature_array
+from rbgs.doors import at_temperature, check_arguments, temperature_array
 from rbgs.estimators.base import Estimator
 from rbgs.estimators.gumbel_rao import GumbelRao
 from rbgs.estimators.relaxation import GumbelSoftmax
-from rbgs.torch.function import Call, ReverseSample, Sample
+from rbgs.torch.function import CompiledSample, Sample, refuse_derivative
 
 
 def sample(
@@ -84,8 +84,9 @@ def sample(
     check_arguments(estimator, logits, Tensor, "rbgs.torch", "torch.from_dlpack(logits)")
     dim = check_logits(logits, dim)
     temperature = temperature_array(estimator)
-    if isinstance(temperature, Tensor) and temperature.requires_grad:
-        raise ValueError("no derivative is defined for the temperature: pass temperature.detach()")
+    for name, x in (("noise", noise), ("temperature", temperature)):
+        if isinstance(x, Tensor) and x.requires_grad and torch.is_grad_enabled():
+            refuse_derivative(name)
     if noise is None and estimator._needs_noise(index):
         if generator is None:
             shape, dtype = estimator._noise_shape(logits.shape, dim), wide_dtype(logits)
@@ -95,8 +96,9 @@ def sample(
     elif generator is not None and noise is not None:
         raise ValueError("both generator and noise are given: pass one of them")
     # The compiler takes no function that has a forward mode.
-    function = ReverseSample if torch.compiler.is_compiling() else Sample
-    value: Tensor = function.apply(Call(estimator, dim), logits, noise, index, mask, temperature)
+    function = CompiledSample if torch.compiler.is_compiling() else Sample
+    static = estimator if temperature is None else at_temperature(estimator, 1.0)
+    value: Tensor = function.apply(static, dim, logits, noise, index, mask, temperature)[0]
     return value
 
 
