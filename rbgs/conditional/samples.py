@@ -5,6 +5,7 @@ by block, from arrays of the size of the logits.
 """
 
 from dataclasses import dataclass, fields, replace
+from operator import mul, sub, truediv
 from typing import Any, TypeAlias
 
 from array_api_compat import array_namespace, is_jax_namespace, is_numpy_namespace
@@ -12,8 +13,14 @@ from array_api_compat import array_namespace, is_jax_namespace, is_numpy_namespa
 from rbgs.arrays.devices import device
 from rbgs.arrays.engine import compiled_engine, is_compiled
 from rbgs.arrays.loops import over_rows, over_samples
+from rbgs.arrays.reuse import in_place
 from rbgs.arrays.simplex import clamp
-from rbgs.arrays.tracing import compiles_for_cpu, is_jax_on_cpu
+from rbgs.arrays.tracing import (
+    compiles_for_cpu,
+    is_jax_on_cpu,
+    is_traced,
+    is_traced_by_torch,
+)
 from rbgs.arrays.typing import Array, Namespace, Temperature
 from rbgs.conditional import control_variate
 from rbgs.conditional.lattice import generators
@@ -65,6 +72,8 @@ class ConditionalSamples:
             return compiled_engine().product(self, vector)
         if is_compiled() and is_jax_on_cpu(self.log_probs):
             return compiled_engine("rbgs.compiled.jax").product(self, vector)
+        if is_jax_namespace(xp) or is_traced(self.log_probs):
+            return _product(self, vector)  # the compiler divides the work
         return over_rows(
             xp,
             vector.shape[1],
@@ -110,6 +119,8 @@ def _elements(xp: Namespace) -> int:
 
 def _samples_per_block(points: ConditionalSamples) -> int:
     xp = array_namespace(points.log_probs)
+    if is_traced_by_torch(points.log_probs):
+        return max(16, -(-points.samples // 8))  # its program has a part for each block
     n, rows = points.log_probs.shape
     elements = _elements(xp)
     if compiles_for_cpu(points.log_probs):
@@ -121,8 +132,6 @@ def _samples_per_block(points: ConditionalSamples) -> int:
 def _rows_per_block(points: ConditionalSamples) -> int:
     xp = array_namespace(points.log_probs)
     n, rows = points.log_probs.shape
-    if is_jax_namespace(xp):
-        return max(1, int(rows))  # the compiler divides the work
     # Loops over a few rows only are slow, but so many categories need memory.
     least = max(8, min(32, 2**20 // int(n)))
     return max(least, _elements(xp) // (int(n) * min(16, points.samples)))
@@ -144,12 +153,11 @@ def _product(points: ConditionalSamples, vector: Array) -> Array:
         inverse = 1 / xp.sum(relative, axis=0)
         if points.control_variate:
             shifted = relative + others[:, None, :]
-            shifted *= shifted
-            pairs = pairs + xp.sum(relative / shifted, axis=1)
-        relative *= inverse
+            pairs = pairs + xp.sum(relative / in_place(mul, shifted, shifted), axis=1)
+        relative = in_place(mul, relative, inverse)
         weighted = relative * vector[:, None, :]
         first = first + xp.sum(weighted, axis=1)
-        relative *= xp.sum(weighted, axis=0)
+        relative = in_place(mul, relative, xp.sum(weighted, axis=0))
         second = second + xp.sum(relative, axis=1)
         return first, second, pairs
 
@@ -244,14 +252,11 @@ class _Sampler:
         of_winner = xp.sum(self.points.winner * shift, axis=0)
         of_winner = _negative_fraction(xp.astype(numbers, dtype)[:, None] / samples, of_winner)
         least = -xp.finfo(dtype).eps / 4  # an exponential of 0 would divide by it
-        ratios /= xp.log1p(clamp(of_winner, high=least))
-        return ratios
+        return in_place(truediv, ratios, xp.log1p(clamp(of_winner, high=least)))
 
 
 def _negative_fraction(phase: Array, shift: Array) -> Array:
     """Return minus the fractional part of phase + shift, in (-1, 0]."""
     xp = array_namespace(phase, shift)
     total = phase + shift
-    below = xp.floor(total)
-    below -= total
-    return below
+    return in_place(sub, xp.floor(total), total)

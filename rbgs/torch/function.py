@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import Function, forward_ad
-from torch.nn import Parameter
-from torch.utils._device import DeviceContext
+from torch.autograd import Function
 
 from rbgs.arrays.inputs import wide_dtype
 from rbgs.arrays.rows import categories_first, categories_restored
 from rbgs.doors import at_temperature
 from rbgs.estimators.base import Estimator
+from rbgs.torch.modes import fits_numpy, is_transformed
 from rbgs.torch.skeleton import Skeleton, take_apart
 
 _NO_SECOND_DERIVATIVE = (
@@ -164,19 +163,10 @@ def _estimate(ctx: Any, vector: Tensor | None) -> Tensor | None:
     if vector is None:
         return None
     first, *others = ctx.saved_tensors
-    if not _is_transformed():
+    if not is_transformed():
         return Product.forward(ctx.skeleton, ctx.dim, vector, first, *others)
     product: Tensor = Product.apply(ctx.skeleton, ctx.dim, vector, Constant.apply(first), *others)
     return product
-
-
-def _is_transformed() -> bool:
-    """Tell whether the product itself may be differentiated or mapped."""
-    return (
-        torch.is_grad_enabled()
-        or torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
-    )
 
 
 def _draw(
@@ -200,28 +190,10 @@ def _product(skeleton: Skeleton, dim: int, vector: Any, *arrays: Any) -> tuple[A
 def _run(function: Callable[..., tuple[Any, ...]], *arguments: Any) -> tuple[Any, ...]:
     """Run a function of arrays: in NumPy where that can be, for it has the compiled engine."""
     tensors = [x for x in arguments if isinstance(x, Tensor)]
-    if _fits_numpy(tensors):
+    if fits_numpy(tensors):
         return tuple(map(_to_torch, function(*map(_to_numpy, arguments))))
     with _full_precision(tensors[0]):
         return function(*arguments)
-
-
-def _fits_numpy(tensors: list[Tensor]) -> bool:
-    """Tell whether these are ordinary tensors on a processor, and nobody records what is done."""
-    return not _is_recorded() and all(
-        type(x) in (Tensor, Parameter) and x.device.type == "cpu" for x in tensors
-    )
-
-
-def _is_recorded() -> bool:
-    """Tell whether a compiler, a tracer or a mode sees the operations on tensors."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return True
-    if torch._C._len_torch_dispatch_stack():
-        return True
-    # A default device is a mode too.
-    modes = torch.overrides._get_current_function_mode_stack()
-    return not all(isinstance(mode, DeviceContext) for mode in modes)
 
 
 def _to_numpy(x: Any) -> Any:
@@ -242,7 +214,7 @@ def _to_torch(x: Any) -> Any:
 def _full_precision(like: Tensor) -> AbstractContextManager[Any]:
     """Keep autocast out: the estimator chooses its own precision."""
     kind = like.device.type
-    if torch.is_autocast_enabled(kind):
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         return torch.autocast(kind, enabled=False)
     return nullcontext()
 

@@ -10,6 +10,7 @@ from rbgs.estimators.base import Estimator
 from rbgs.estimators.gumbel_rao import GumbelRao
 from rbgs.estimators.relaxation import GumbelSoftmax
 from rbgs.torch.function import CompiledSample, Sample, refuse_derivative
+from rbgs.torch.modes import refuse_transformations
 
 
 def sample(
@@ -95,8 +96,9 @@ def sample(
             noise = estimator.noise(logits.detach(), generator, axis=dim)
     elif generator is not None and noise is not None:
         raise ValueError("both generator and noise are given: pass one of them")
-    # The compiler takes no function that has a forward mode.
-    function = CompiledSample if torch.compiler.is_compiling() else Sample
+    refuse_transformations(logits)
+    is_compiled = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    function = CompiledSample if is_compiled else Sample
     static = estimator if temperature is None else at_temperature(estimator, 1.0)
     value: Tensor = function.apply(static, dim, logits, noise, index, mask, temperature)[0]
     return value
