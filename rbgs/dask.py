@@ -219,9 +219,11 @@ def _noise(estimator: Estimator, logits: da.Array, key: Key | None, axis: int) -
     chunks = list(logits.chunks)
     chunks[axis] = (whole[axis],)
 
+    key._part((0,) * len(whole), whole)  # what does not fit raises now
+
     def draw(block: Array, block_info: Any = None) -> Array:
-        start = [first for first, _ in block_info[0]["array-location"]]
-        return estimator.noise(block, key.at(*start, shape=whole), axis=axis)
+        start = tuple(first for first, _ in block_info[0]["array-location"])
+        return estimator.noise(block, key._part(start, whole), axis=axis)
 
     return da.map_blocks(draw, logits, chunks=tuple(chunks), dtype=wide_dtype(logits))
 
