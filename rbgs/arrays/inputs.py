@@ -14,7 +14,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.scalars import as_float, as_int
+from rbgs.arrays.scalars import as_float, as_int, check_ordinary
 from rbgs.arrays.tracing import at_compile_time, is_traced, is_traced_by_jax
 from rbgs.arrays.typing import Array, Namespace, Temperature
 
@@ -29,6 +29,7 @@ def library(xp: Namespace) -> str:
 
 def namespace(name: str, x: Array) -> Namespace:
     """Return the array namespace of ``x`` or explain why it has none."""
+    check_ordinary(name, x)
     try:
         return array_namespace(x)
     except TypeError:
@@ -152,15 +153,21 @@ def wide_dtype(x: Array) -> Any:
     return xp.float32 if xp.finfo(x.dtype).bits < 32 else x.dtype
 
 
+def detached(x: Array) -> Array:
+    """Return a tensor of PyTorch without what it was computed from; any other array as it is."""
+    return x.detach() if getattr(x, "requires_grad", False) else x
+
+
 def constant(logits: Array) -> Array:
     """Return the logits; refuse a derivative that a framework would take through the draw."""
     torch: Any = sys.modules.get("torch")
     if torch is not None and isinstance(logits, torch.Tensor):
         if logits.requires_grad and torch.is_grad_enabled():
             raise ValueError(
-                "the logits require a gradient, but a draw is no function that PyTorch can "
-                "differentiate: call rbgs.torch.sample, whose value carries the gradient, or pass "
-                "logits.detach() and use Draw.vjp"
+                "the logits require a gradient, but what is asked for is no function that PyTorch "
+                "can differentiate: pass logits.detach(), also to gradient, exact_gradient and "
+                "compare; for a draw use Draw.vjp, or call rbgs.torch.sample instead, whose value "
+                "carries the gradient"
             )
     elif is_traced_by_jax(logits):
         logits = _constant_in_jax()(logits)

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace, is_numpy_namespace
 
 from rbgs.arrays.devices import device
@@ -17,7 +18,7 @@ from rbgs.arrays.inputs import (
     is_possible_temperature,
     wide_dtype,
 )
-from rbgs.arrays.scalars import float_beside
+from rbgs.arrays.scalars import as_int, float_beside
 from rbgs.arrays.simplex import log_softmax, one_hot
 from rbgs.arrays.typing import Array, Temperature
 
@@ -104,7 +105,8 @@ class Rows:
         """Return a given outcome as an integer array ``(rows,)``."""
         xp = array_namespace(self.log_probs)
         here = device(self.log_probs)
-        if isinstance(index, int) and not isinstance(index, bool):
+        if isinstance(index, (int, np.integer)):
+            index = as_int("index", index)
             if not 0 <= index < self.n:
                 raise ValueError(f"index must lie in 0..{self.n - 1}, got {index}")
             return xp.full(self.valid.shape, index, device=here)

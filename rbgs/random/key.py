@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -265,7 +266,7 @@ def _int32(like: Array, *words: int) -> tuple[Array, ...]:
     return tuple(xp.asarray([word], dtype=xp.int32, device=device(like)) for word in signed)
 
 
-def _place(start: int | Array) -> int | Array:
+def _place(start: Any) -> Any:
     """Return where a shard starts along one axis: an int, or an integer that has no value yet."""
     if not is_traced(start):
         return check_count("the start of a Key", start, 0)
