@@ -158,7 +158,7 @@ class Estimator(ABC):
         noise : array, optional
             Uniforms from :meth:`noise`. The same noise gives the same result in every library.
         index : integer array ``(...,)`` or int, optional
-            Condition on this outcome instead of drawing one.
+            Condition on this outcome instead of drawing one; an array without axes is for all rows.
         mask : bool array, optional
             True where a category is allowed; broadcasts against the logits. False equals a logit
             of -inf.
