@@ -10,9 +10,11 @@ vectors, one lane for each row.
 
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from rbgs.arrays.devices import device
+from rbgs.arrays.scalars import is_array
 from rbgs.arrays.tracing import is_traced_by_torch
 from rbgs.arrays.typing import Array, Temperature
 
@@ -47,8 +49,8 @@ def clamp(
 
 def scalar(x: float | Array, like: Array) -> Array:
     """Return a number as a 0-dimensional array like another one; an array as it is."""
-    if not isinstance(x, (int, float)):
-        return x
+    if isinstance(x, np.generic) or is_array(x):
+        return x  # a number of NumPy has a dtype, and is not tied to a device
     xp = array_namespace(like)
     if is_traced_by_torch(like):
         # There a number may be symbolic, which the compiler follows through arithmetic alone.
@@ -67,8 +69,9 @@ def first_largest(x: Array) -> Array:
     """Return ``argmax(x, axis=0)`` of ``(n, rows)``, vectorised over rows; n where it is NaN."""
     xp = array_namespace(x)
     n = x.shape[0]
-    backwards = xp.astype(xp.arange(n, 0, -1, device=device(x)), x.dtype)
-    found = xp.max(backwards[:, None] * xp.astype(x == xp.max(x, axis=0), x.dtype), axis=0)
+    # Integers: float32 has no odd numbers above 2**24.
+    backwards = xp.arange(n, 0, -1, dtype=xp.int32, device=device(x))
+    found = xp.max(backwards[:, None] * xp.astype(x == xp.max(x, axis=0), xp.int32), axis=0)
     return xp.astype(n - found, xp.arange(1, device=device(x)).dtype)
 
 

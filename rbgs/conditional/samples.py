@@ -14,6 +14,7 @@ from rbgs.arrays.devices import device
 from rbgs.arrays.engine import compiled_engine, is_compiled
 from rbgs.arrays.loops import over_rows, over_samples
 from rbgs.arrays.reuse import in_place
+from rbgs.arrays.scalars import is_array
 from rbgs.arrays.simplex import clamp
 from rbgs.arrays.tracing import (
     compiles_for_cpu,
@@ -105,7 +106,7 @@ class ConditionalSamples:
         taken: dict[str, Any] = {}
         for field in fields(self):
             x = getattr(self, field.name)
-            if hasattr(x, "ndim"):
+            if is_array(x):
                 taken[field.name] = x[..., rows]
         return replace(self, **taken)
 
