@@ -6,7 +6,7 @@ from torch import Tensor
 from rbgs.arrays.inputs import check_logits, wide_dtype
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.typing import Generator
-from rbgs.doors import at_temperature, check_arguments, temperature_array
+from rbgs.doors import at_temperature, check_arguments, settled, temperature_array
 from rbgs.estimators.base import Estimator
 from rbgs.estimators.gumbel_rao import GumbelRao
 from rbgs.estimators.relaxation import GumbelSoftmax
@@ -88,6 +88,7 @@ def sample(
     convert, make = "torch.from_dlpack(logits)", "torch.tensor(logits)"
     check_arguments(estimator, logits, Tensor, "rbgs.torch", convert, make)
     dim = check_logits(logits, dim)
+    estimator = settled(estimator, logits)
     temperature = temperature_array(estimator)
     for name, x in (("noise", noise), ("temperature", temperature)):
         if isinstance(x, Tensor) and x.requires_grad and torch.is_grad_enabled():
