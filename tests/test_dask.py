@@ -90,7 +90,7 @@ def test_errors_name_the_fix():
     with pytest.raises(TypeError, match=r"a rbgs\.Key\(seed\) is wanted"):
         door.sample(estimator, logits, key=np.random.default_rng(0))
     with pytest.raises(TypeError, match=r"pass float\(temperature\)"):
-        door.sample(rbgs.GumbelRao(np.asarray(0.5)), logits, key=key)
+        door.sample(rbgs.GumbelRao(np.asarray([0.5])), logits, key=key)
     with pytest.raises(ValueError, match="compute_chunk_sizes"):
         door.sample(estimator, logits[da.arange(4, chunks=2) > 1], key=key)
     with pytest.raises(ValueError, match="pass one of them"):

@@ -13,6 +13,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from rbgs.arrays.devices import device
+from rbgs.arrays.scalars import is_array
 from rbgs.arrays.typing import Array, Temperature
 
 
@@ -40,7 +41,7 @@ def clamp(
     xp = array_namespace(x)
 
     def array(bound: float | Array) -> Array:
-        if hasattr(bound, "ndim"):
+        if is_array(bound):
             return bound
         return xp.asarray(bound, dtype=x.dtype, device=device(x))
 

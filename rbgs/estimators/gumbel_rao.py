@@ -107,7 +107,7 @@ class GumbelRao(Estimator):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "temperature", check_temperature(self.temperature, zero=True))
-        check_count("samples", self.samples)
+        object.__setattr__(self, "samples", check_count("samples", self.samples))
         check_option("sampling", self.sampling, _SAMPLING)
         if self.sampling == "lattice":
             generators(self.samples)

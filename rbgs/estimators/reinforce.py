@@ -118,7 +118,8 @@ class Reinforce(Estimator):
 
     def __post_init__(self) -> None:
         leave_one_out = isinstance(self.baseline, str) and self.baseline == "leave_one_out"
-        check_count("samples", self.samples, 2 if leave_one_out else 1)
+        samples = check_count("samples", self.samples, 2 if leave_one_out else 1)
+        object.__setattr__(self, "samples", samples)
         constant = isinstance(self.baseline, (int, float)) or is_array_api_obj(self.baseline)
         known = self.baseline is None or isinstance(self.baseline, RunningMean)
         if not (leave_one_out or constant or known):

@@ -117,7 +117,7 @@ def compare(
     >>> bool(many.variance < one.variance)
     True
     """
-    check_count("draws", draws, 4)
+    draws = check_count("draws", draws, 4)
     exact = exact_gradient(oracle, logits, mask=mask, axis=axis)
     rows = read_logits(logits, mask, axis)
     axis = rows.axis
