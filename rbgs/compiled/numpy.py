@@ -14,9 +14,12 @@ import numpy as np
 from rbgs.arrays.loops import is_worth_threads, share_work
 from rbgs.arrays.typing import Array
 from rbgs.compiled import kernels
+from rbgs.compiled.math import COMPILER_LOCK, HAS_CACHE
 from rbgs.conditional import control_variate
 from rbgs.conditional.lattice import generators
 from rbgs.conditional.race import lowest_log_prob, whole_power
+
+__all__ = ["COMPILER_LOCK", "HAS_CACHE", "normalise", "product", "race"]
 
 _MOST_LANES = 256
 
