@@ -7,7 +7,7 @@ import sys
 import textwrap
 
 
-def run(code, *, timeout=100, **environment):
+def run(code, *, timeout=200, **environment):
     """Return what a program prints to stdout and to stderr; raise if it fails or hangs."""
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code)],
