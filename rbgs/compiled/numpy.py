@@ -70,9 +70,9 @@ def product(points: Any, vector: Array) -> Array:
         _given(points.temperature, dtype).reshape(-1),
         whole_power(points.temperature),
         _given(key, np.int32).view(np.uint32),
-        _given(lattice(points), np.int64),
+        lattice(points),
         samples,
-        *(_given(rule, dtype) for rule in rules(points)),
+        *rules(points),
         *numbers(np.dtype(dtype)),
     )
     elements = n * rows * samples
@@ -107,7 +107,7 @@ def _given(x: Any, dtype: Any) -> Array:
     """
     x = np.ascontiguousarray(x, dtype)
     x = x[...] if x.flags.aligned else x.copy()
-    x.flags.writeable = False
+    x.setflags(write=False)
     return x
 
 
@@ -124,7 +124,12 @@ def lanes_at_once(n: int, rows: int, is_shared: bool) -> int:
 def lattice(points: Any) -> Array:
     """Return the generators of the lattice; none where the samples are independent."""
     one_point = points.key is not None or points.samples == 1
-    return np.asarray(() if one_point else generators(points.samples), np.int64)
+    return _lattice(1 if one_point else points.samples)
+
+
+@lru_cache
+def _lattice(samples: int) -> Array:
+    return _given(() if samples == 1 else generators(samples), np.int64)
 
 
 def rules(points: Any) -> tuple[Array, Array]:
@@ -140,7 +145,7 @@ def rules(points: Any) -> tuple[Array, Array]:
 def _rule(count: int, dtype: Any) -> Array:
     """Return nodes, their logarithms and weights of a quadrature, ``(3, count)``."""
     nodes, weights = control_variate.RULES[count] if count else ((), ())
-    return np.asarray([nodes, np.log(nodes), weights], dtype)
+    return _given([nodes, np.log(nodes), weights], dtype)
 
 
 @lru_cache
