@@ -32,11 +32,12 @@ def normalise(log_probs, valid, begin, end, lanes, logits):
         for lane in range(last - first):
             # NaN if one of the logits is NaN or +inf, or all are -inf.
             valid[first + lane] = total[lane] == total[lane]
-            top[lane] += log(total[lane])
+            total[lane] = log(total[lane])
         for j in range(logits.shape[0]):
             x, y = logits[j, first:last], log_probs[j, first:last]
             for lane in range(x.shape[0]):
-                y[lane] = x[lane] - top[lane]
+                # Not x - (top + log total): next to a large top the logarithm is lost.
+                y[lane] = (x[lane] - top[lane]) - total[lane]
 
 
 @jit
