@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.engine import engine_for_numpy
@@ -19,6 +18,7 @@ from rbgs.arrays.inputs import (
     is_possible_temperature,
     wide_dtype,
 )
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.scalars import float_beside
 from rbgs.arrays.simplex import log_softmax, one_hot
 from rbgs.arrays.typing import Array, Temperature

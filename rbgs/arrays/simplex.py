@@ -11,9 +11,9 @@ vectors, one lane for each row.
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from rbgs.arrays.devices import device
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.scalars import is_array
 from rbgs.arrays.tracing import is_traced_by_torch
 from rbgs.arrays.typing import Array, Temperature

@@ -4,8 +4,7 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from array_api_compat import is_jax_array
-
+from rbgs.arrays.namespaces import is_jax_array, is_torch_array
 from rbgs.arrays.typing import Array
 
 
@@ -25,9 +24,9 @@ def is_traced_by_torch(x: Array) -> bool:
 
     Its compiler does, ``torch.export``, ``torch.jit.trace`` and ``make_fx``.
     """
-    torch: Any = sys.modules.get("torch")
-    if torch is None or not isinstance(x, torch.Tensor):
+    if not is_torch_array(x):
         return False
+    torch: Any = sys.modules["torch"]
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return True
     proxies: Any = sys.modules.get("torch.fx.experimental.proxy_tensor")

@@ -14,9 +14,9 @@ less variance. With two categories nothing is left to vary.
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from rbgs.arrays.devices import device
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.simplex import clamp, scalar
 from rbgs.arrays.tracing import is_traced_by_torch
 from rbgs.arrays.typing import Array, Temperature

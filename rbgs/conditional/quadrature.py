@@ -27,9 +27,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace
-
 from rbgs.arrays.devices import device
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.simplex import clamp
 from rbgs.arrays.tracing import is_traced_by_torch
 from rbgs.arrays.typing import Array, Temperature

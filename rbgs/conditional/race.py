@@ -16,9 +16,8 @@ lie in [0, 1], and nothing overflows at any temperature.
 import math
 from operator import add, mul
 
-from array_api_compat import array_namespace
-
 from rbgs.arrays.engine import engine_for_numpy
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.reuse import in_place
 from rbgs.arrays.simplex import clamp, first_largest, one_hot
 from rbgs.arrays.typing import Array, Temperature

@@ -8,11 +8,12 @@ from dataclasses import dataclass, fields, replace
 from operator import mul, sub, truediv
 from typing import Any, TypeAlias
 
-from array_api_compat import array_namespace, is_jax_namespace, is_numpy_namespace
+from array_api_compat import is_jax_namespace, is_numpy_namespace
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.engine import engine_for_jax, engine_for_numpy
 from rbgs.arrays.loops import over_rows, over_samples
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.reuse import in_place
 from rbgs.arrays.scalars import is_array
 from rbgs.arrays.simplex import clamp
@@ -69,7 +70,7 @@ class ConditionalSamples:
         if engine is not None:
             return engine.product(self, vector)
         xp = array_namespace(self.log_probs)
-        if is_jax_namespace(xp) or is_traced(self.log_probs):
+        if is_traced(self.log_probs) or is_jax_namespace(xp):
             return _product(self, vector)  # the compiler divides the work
         return over_rows(
             xp,
@@ -128,7 +129,7 @@ def _samples_per_block(points: ConditionalSamples) -> int:
 
 def _rows_per_block(points: ConditionalSamples) -> int:
     xp = array_namespace(points.log_probs)
-    n, rows = points.log_probs.shape
+    n = points.log_probs.shape[0]
     # Loops over a few rows only are slow, but so many categories need memory.
     least = max(8, min(32, 2**20 // int(n)))
     return max(least, _elements(xp) // (int(n) * min(16, points.samples)))

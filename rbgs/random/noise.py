@@ -5,15 +5,11 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 import numpy as np
-from array_api_compat import (
-    array_namespace,
-    is_cupy_namespace,
-    is_jax_namespace,
-    is_torch_namespace,
-)
+from array_api_compat import is_cupy_namespace, is_jax_namespace, is_torch_namespace
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.inputs import library
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.simplex import clamp
 from rbgs.arrays.tracing import is_traced
 from rbgs.arrays.typing import Array, Generator

@@ -4,9 +4,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 from torch import Tensor
 
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
 
