@@ -17,7 +17,7 @@ from rbgs.arrays.inputs import wide_dtype
 from rbgs.arrays.rows import categories_first, categories_restored
 from rbgs.doors import at_temperature
 from rbgs.estimators.base import Estimator
-from rbgs.torch.modes import fits_numpy, is_transformed
+from rbgs.torch.modes import fits_numpy, is_batched_by_autograd, is_transformed, over_batch
 from rbgs.torch.skeleton import Skeleton, take_apart
 
 _NO_SECOND_DERIVATIVE = (
@@ -162,6 +162,8 @@ def _estimate(ctx: Any, vector: Tensor | None) -> Tensor | None:
     """Return the product of the operator that was kept with a vector, which may be absent."""
     if vector is None:
         return None
+    if is_batched_by_autograd(vector):
+        return over_batch(lambda x: _estimate(ctx, x).contiguous(), vector)
     first, *others = ctx.saved_tensors
     if not is_transformed():
         return Product.forward(ctx.skeleton, ctx.dim, vector, first, *others)

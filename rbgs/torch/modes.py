@@ -1,5 +1,7 @@
 """Who sees what is done with tensors: modes, tracers and the transformations of ``torch.func``."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch._C import _functorch
@@ -33,6 +35,26 @@ def is_transformed() -> bool:
         or torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
     )
+
+
+def is_batched_by_autograd(x: Tensor) -> bool:
+    """Tell whether ``torch.autograd`` maps over an axis of ``x``, which it hides.
+
+    For ``is_grads_batched`` and vectorised Jacobians it has a vmap of its own, which calls no rule
+    of a function.
+    """
+    batched: bool = _functorch.is_legacy_batchedtensor(x)
+    return batched
+
+
+def over_batch(function: Callable[[Tensor], Tensor | None], x: Tensor) -> Tensor:
+    """Return a function of what ``torch.autograd`` maps over, by ``torch.vmap``."""
+    for level in range(1, 65):
+        visible = torch._remove_batch_dim(x, level, 1, 0)
+        if not is_batched_by_autograd(visible):
+            result: Tensor = torch._add_batch_dim(torch.vmap(function)(visible), 0, level)
+            return result
+    raise NotImplementedError("torch.autograd maps over two axes at once: use torch.vmap for that")
 
 
 def refuse_transformations(logits: Tensor) -> None:
