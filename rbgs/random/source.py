@@ -30,16 +30,16 @@ def check_source(name: str, rng: Generator, like: Array) -> Generator:
         )
     if isinstance(rng, Key):
         return rng
-    native = _native_library(rng)
-    if native is None:
-        if not isinstance(rng, _OF_NUMPY):
-            return _seed(name, rng, like)
+    if isinstance(rng, _OF_NUMPY):
         if is_traced(like):
             raise ValueError(
                 f"{name} is a NumPy generator inside a JAX transformation, where it would be drawn "
                 "from once, at tracing: pass a JAX key, or draw the noise outside and pass noise="
             )
         return rng
+    native = _native_library(rng)
+    if native is None:
+        return _seed(name, rng, like)
     wanted = library(array_namespace(like))
     if native != wanted:
         raise ValueError(
