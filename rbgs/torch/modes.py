@@ -93,7 +93,7 @@ def refuse_transformations(logits: Tensor) -> None:
             )
     elif torch._C._are_functorch_transforms_active():
         stack = _functorch.get_interpreter_stack()
-        if any(x.key() is _functorch.TransformType.Functionalize for x in stack):
+        if any(x.key() == _functorch.TransformType.Functionalize for x in stack):
             raise NotImplementedError(
                 "torch.func.functionalize has no rule for functions with a derivative of their "
                 "own: leave it out; make_fx, torch.export and torch.compile do without it"
