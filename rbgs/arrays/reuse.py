@@ -4,8 +4,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
+from rbgs.arrays.tracing import is_followed_by_torch
 from rbgs.arrays.typing import Array
 
 _ASSIGNMENTS: dict[Callable[..., Any], Callable[..., Any]] = {
@@ -17,8 +16,8 @@ _ASSIGNMENTS: dict[Callable[..., Any], Callable[..., Any]] = {
 
 
 def in_place(function: Callable[..., Any], x: Array, y: float | Array) -> Array:
-    """Return ``function(x, y)``, which has the shape and dtype of ``x``; of NumPy, in its memory.
+    """Return ``function(x, y)``, which has the shape and dtype of ``x``, in its memory if possible.
 
-    Only there it pays, and PyTorch's transformations and tracers do not follow every assignment.
+    PyTorch's tracers and transformations do not follow every assignment.
     """
-    return _ASSIGNMENTS[function](x, y) if isinstance(x, np.ndarray) else function(x, y)
+    return (function if is_followed_by_torch(x) else _ASSIGNMENTS[function])(x, y)

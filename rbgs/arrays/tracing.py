@@ -33,6 +33,14 @@ def is_traced_by_torch(x: Array) -> bool:
     return proxies is not None and proxies.get_proxy_mode() is not None
 
 
+def is_followed_by_torch(x: Array) -> bool:
+    """Tell whether a tracer of PyTorch or a transformation of ``torch.func`` is at work on it."""
+    if not is_torch_array(x):
+        return False
+    torch: Any = sys.modules["torch"]
+    return is_traced_by_torch(x) or torch._C._are_functorch_transforms_active()
+
+
 def has_outlived_vmap(x: Array) -> bool:
     """Tell whether ``x`` comes from inside a ``torch.vmap`` that has ended."""
     if not is_torch_array(x) or is_traced_by_torch(x):

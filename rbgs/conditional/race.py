@@ -116,7 +116,7 @@ def relative_weights(
     Parameters
     ----------
     ratios : array ``(n, ..., rows)``
-        :math:`E_j / E_i`. Overwritten in NumPy.
+        :math:`E_j / E_i`. Overwritten where possible.
     rates, weights : array ``(n, ..., rows)``
         From :func:`race_rates`.
     temperature : float or array ``(rows,)``
