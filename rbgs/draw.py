@@ -12,6 +12,7 @@ from typing import Protocol
 from array_api_compat import array_namespace
 from array_api_extra import create_diagonal
 
+from rbgs.arrays.floats import without_float_errors
 from rbgs.arrays.rows import Rows
 from rbgs.arrays.simplex import jacobian_product
 from rbgs.arrays.typing import Array, Temperature
@@ -157,6 +158,7 @@ class Draw:
         """
         return self._product("cotangent", cotangent)
 
+    @without_float_errors
     def jacobian(self) -> Array:
         """Return the operator as matrices.
 
@@ -176,6 +178,7 @@ class Draw:
         matrix = xp.astype(matrix, rows.dtype, copy=False)
         return xp.reshape(matrix, (*rows.batch, rows.n, rows.n))
 
+    @without_float_errors
     def _product(self, name: str, vector: Array) -> Array:
         operator = self._pathwise()
         rows = self._rows

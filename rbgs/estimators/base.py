@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from array_api_compat import array_namespace
 
+from rbgs.arrays.floats import without_float_errors
 from rbgs.arrays.inputs import check_logits, wide_dtype
 from rbgs.arrays.oracle import evaluate
 from rbgs.arrays.rows import Rows, categories_first, nan_unless, possible, read_logits
@@ -67,6 +68,7 @@ class Estimator(ABC):
     def _needs_noise(self, index: Array | int | None) -> bool:
         return index is None or self._random_given_outcome
 
+    @without_float_errors
     def noise(self, logits: Array, rng: Generator, *, axis: int = -1) -> Array:
         """Draw the noise that makes :meth:`sample` a pure function.
 
@@ -103,6 +105,7 @@ class Estimator(ABC):
         like = xp.astype(logits, wide_dtype(logits), copy=False)
         return uniform(rng, self._noise_shape(logits.shape, axis), like)
 
+    @without_float_errors
     def sample(
         self,
         logits: Array,
