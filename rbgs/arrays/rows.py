@@ -8,7 +8,6 @@ from array_api_compat import array_namespace
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.engine import engine_for_numpy
-from rbgs.arrays.floats import without_float_errors
 from rbgs.arrays.inputs import (
     check_broadcast,
     check_like,
@@ -72,7 +71,6 @@ class Rows:
         at = len(self.batch) + 1 + self.axis
         return (*self.batch[:at], n, *self.batch[at:])
 
-    @without_float_errors
     def restore(self, x: Array) -> Array:
         """Return ``x (n, rows)`` in the shape and dtype of the logits."""
         xp = array_namespace(x)
@@ -131,7 +129,6 @@ def categories_first(x: Array, axis: int) -> Array:
     return xp.reshape(flat, (n, math.prod(x.shape) // n))
 
 
-@without_float_errors
 def read_logits(logits: Array, mask: Array | None = None, axis: int = -1) -> Rows:
     """Validate logits and a mask; return normalised rows."""
     axis = check_logits(logits, axis)

@@ -163,13 +163,12 @@ class Reinforce(Estimator):
         with no_float_errors():
             advantage = xp.reshape(xp.astype(loss - self._baseline(loss), dtype, copy=False), (-1,))
             value = rows.adopt("value", draw.value, rows.n)
-            estimate = advantage * (value - xp.exp(rows.log_probs))
-        if isinstance(self.baseline, RunningMean):
-            self.baseline.update(loss)
-        estimate = rows.restore(estimate)
-        if direct is not None:
-            estimate = estimate + direct
-        return estimate if self.samples == 1 else xp.mean(estimate, axis=0)
+            estimate = rows.restore(advantage * (value - xp.exp(rows.log_probs)))
+            if isinstance(self.baseline, RunningMean):
+                self.baseline.update(loss)
+            if direct is not None:
+                estimate = estimate + direct
+            return estimate if self.samples == 1 else xp.mean(estimate, axis=0)
 
     def _baseline(self, loss: Array) -> Array | float:
         if self.baseline is None:
