@@ -48,6 +48,22 @@ def test_the_same_for_any_chunks(estimator, data, axis):
     assert lazy.value.chunks == logits.chunks
 
 
+@pytest.mark.parametrize("shape", [None, (9, 8, 4)])
+def test_a_key_of_a_shard(shape):
+    estimator = rbgs.GumbelRao(0.5)
+    logits = da.from_array(LOGITS, chunks=(2, 3, 4))
+    key = rbgs.Key(7).at(3) if shape is None else rbgs.Key(7).at(3, 1, shape=shape)
+    whole = rbgs.Key(7).uniform(shape or (9, 5, 4), np.zeros(1))
+    of_shard = whole[3:] if shape is None else whole[3:, 1:6]
+    np.testing.assert_array_equal(door.noise(estimator, logits, key).compute(), of_shard)
+    draw = estimator.sample(LOGITS, rng=key)
+    np.testing.assert_array_equal(
+        door.sample(estimator, logits, key=key).value.compute(), draw.value
+    )
+    with pytest.raises(ValueError, match="does not fit into the whole"):
+        door.noise(estimator, logits, rbgs.Key(7).at(4, shape=(9, 5, 4)))
+
+
 def test_nothing_is_computed_before_it_is_asked_for():
     def fail(_):
         raise AssertionError("computed")
@@ -80,6 +96,26 @@ def test_half_precision_mask_index_and_noise():
     np.testing.assert_array_equal(lazy.value.compute(), draw.value)
     given = door.sample(estimator, logits, noise=noise, index=2)
     assert (given.index.compute() == 2).all()
+
+
+def test_index_and_noise_of_numpy():
+    logits = da.from_array(LOGITS, chunks=(4, 2, 4))
+    estimator, key = rbgs.GumbelRao(0.5), rbgs.Key(1)
+    index = np.random.default_rng(2).integers(4, size=(6, 5))
+    noise = estimator.noise(LOGITS, key)
+    expected = estimator.sample(LOGITS, noise=noise, index=index)
+    lazy = door.sample(estimator, logits, noise=noise, index=index)
+    np.testing.assert_array_equal(lazy.index.compute(), index)
+    np.testing.assert_allclose(lazy.vjp(VECTOR).compute(), expected.vjp(VECTOR), atol=1e-12)
+    for one in (2, np.int64(2), np.int8(2), np.asarray(2), da.asarray(2)):
+        given = door.sample(estimator, logits, key=key, index=one)
+        assert (given.index.compute() == 2).all()
+    with pytest.raises(ValueError, match=r"index has shape \(5, 6\); shape \(6, 5\)"):
+        door.sample(estimator, logits, key=key, index=index.T)
+    with pytest.raises(ValueError, match=r"noise has shape \(6, 5\); shape \(6, 5, 4\)"):
+        door.sample(estimator, logits, noise=noise[..., 0])
+    with pytest.raises(ValueError, match=r"mask has shape \(3,\), which does not broadcast"):
+        door.sample(estimator, logits, key=key, mask=np.ones(3, bool))
 
 
 def test_errors_name_the_fix():

@@ -14,7 +14,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.scalars import as_float, as_int
+from rbgs.arrays.scalars import as_float, as_int, check_ordinary
 from rbgs.arrays.tracing import at_compile_time, is_traced, is_traced_by_jax
 from rbgs.arrays.typing import Array, Namespace, Temperature
 
@@ -29,6 +29,7 @@ def library(xp: Namespace) -> str:
 
 def namespace(name: str, x: Array) -> Namespace:
     """Return the array namespace of ``x`` or explain why it has none."""
+    check_ordinary(name, x)
     try:
         return array_namespace(x)
     except TypeError:
@@ -124,6 +125,14 @@ def check_option(name: str, option: object, options: tuple[object, ...]) -> None
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {option!r}")
 
 
+def check_outcome(index: Any, n: int) -> int:
+    """Return a number that is the index of one of n categories as an int; raise if it is none."""
+    number = as_int("index", index)
+    if not 0 <= number < n:
+        raise ValueError(f"index must lie in 0..{n - 1}, got {number}")
+    return number
+
+
 def check_logits(logits: Array, axis: int) -> int:
     """Raise unless the logits can be read along an axis; return it as a negative number."""
     xp = namespace("logits", logits)
@@ -157,15 +166,21 @@ def wide_dtype(x: Array) -> Any:
     return x.dtype.newbyteorder("=") if is_numpy_array(x) else x.dtype
 
 
+def detached(x: Array) -> Array:
+    """Return a tensor of PyTorch without what it was computed from; any other array as it is."""
+    return x.detach() if getattr(x, "requires_grad", False) else x
+
+
 def constant(logits: Array) -> Array:
     """Return the logits; refuse a derivative that a framework would take through the draw."""
     torch: Any = sys.modules.get("torch")
     if torch is not None and isinstance(logits, torch.Tensor):
         if logits.requires_grad and torch.is_grad_enabled():
             raise ValueError(
-                "the logits require a gradient, but a draw is no function that PyTorch can "
-                "differentiate: call rbgs.torch.sample, whose value carries the gradient, or pass "
-                "logits.detach() and use Draw.vjp"
+                "the logits require a gradient, but what is asked for is no function that PyTorch "
+                "can differentiate: pass logits.detach(), also to gradient, exact_gradient and "
+                "compare; for a draw use Draw.vjp, or call rbgs.torch.sample instead, whose value "
+                "carries the gradient"
             )
     elif is_traced_by_jax(logits):
         logits = _constant_in_jax()(logits)

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from rbgs.arrays.devices import device
@@ -12,6 +13,7 @@ from rbgs.arrays.inputs import (
     check_broadcast,
     check_like,
     check_logits,
+    check_outcome,
     check_shape,
     constant,
     is_possible_temperature,
@@ -104,13 +106,13 @@ class Rows:
         """Return a given outcome as an integer array ``(rows,)``."""
         xp = array_namespace(self.log_probs)
         here = device(self.log_probs)
-        if isinstance(index, int) and not isinstance(index, bool):
-            if not 0 <= index < self.n:
-                raise ValueError(f"index must lie in 0..{self.n - 1}, got {index}")
-            return xp.full(self.valid.shape, index, device=here)
+        if isinstance(index, (int, np.integer)):
+            return xp.full(self.valid.shape, check_outcome(index, self.n), device=here)
         check_like("index", index, self.log_probs, "integral")
-        check_shape("index", index.shape, self.batch)
-        return xp.reshape(xp.astype(index, xp.arange(1, device=here).dtype, copy=False), (-1,))
+        if index.ndim:
+            check_shape("index", index.shape, self.batch)
+        index = xp.astype(index, xp.arange(1, device=here).dtype, copy=False)
+        return xp.reshape(xp.broadcast_to(index, self.batch), (-1,))
 
 
 def nan_unless(valid: Array, like: Array) -> Array:

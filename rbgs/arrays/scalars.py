@@ -8,18 +8,38 @@ meets logits of another library or on another device, it becomes a float after a
 """
 
 import math
+import sys
 from operator import index
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.tracing import is_traced
+from rbgs.arrays.tracing import at_compile_time, is_traced
 from rbgs.arrays.typing import Array
 
 
-def is_array(x: Any) -> bool:
+def check_ordinary(name: str, x: Any) -> None:
+    """Raise for the arrays of NumPy that pass for ordinary ones, but would be answered wrongly."""
+    if not isinstance(x, np.ndarray) or type(x) is np.ndarray:
+        return
+    masked: Any = sys.modules.get("numpy.ma")
+    if masked is not None and isinstance(x, masked.MaskedArray):
+        of_logits = (
+            ", and mask=~numpy.ma.getmaskarray(logits) to forbid categories"
+            if name == "logits"
+            else ""
+        )
+        raise TypeError(
+            f"{name} is a masked array of NumPy, whose mask would be ignored: pass the array that "
+            f"its method filled(value) returns{of_logits}"
+        )
+    if isinstance(x, np.matrix):
+        raise TypeError(f"{name} is a numpy.matrix, whose * differs: pass numpy.asarray of it")
+
+
+def is_array(x: Any) -> TypeGuard[Array]:
     """Tell whether ``x`` is an array of a known library; a number of NumPy is none."""
     return not isinstance(x, (int, float, np.generic)) and is_array_api_obj(x)
 
@@ -28,6 +48,7 @@ def as_float(name: str, x: Any) -> Any:
     """Return a number as a Python float, and an array as it is; raise for anything else."""
     if type(x) is float:
         return x
+    check_ordinary(name, x)
     if isinstance(x, np.generic) or (isinstance(x, np.ndarray) and x.ndim == 0):
         known = x.dtype != np.bool_ and np.can_cast(x.dtype, np.float64, "same_kind")
     elif is_array(x):
@@ -55,6 +76,20 @@ def float_beside(name: str, x: Array, like: Array) -> Any:
     if getattr(x, "requires_grad", False):
         raise ValueError(f"no derivative is defined for the {name}: pass {name}.detach()")
     return float(x)
+
+
+def are_equal(x: Any, y: Any) -> bool:
+    """Tell whether two hyperparameters are equal; abstract arrays are if they are the same one."""
+    if x is y:
+        return True
+    if not (is_array(x) and is_array(y)):
+        return not (is_array(x) or is_array(y)) and bool(x == y)
+    xp = array_namespace(x)
+    alike = array_namespace(y) is xp and x.dtype == y.dtype and tuple(x.shape) == tuple(y.shape)
+    if not alike or is_traced(x) or is_traced(y) or device(x) != device(y):
+        return False
+    with at_compile_time(x):
+        return bool(xp.all(x == y))
 
 
 def as_int(name: str, x: Any) -> int:

@@ -1,7 +1,7 @@
 """The Gumbel-Rao estimator."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from array_api_compat import array_namespace
 
@@ -17,7 +17,7 @@ from rbgs.estimators.base import Estimator, Outcome
 _SAMPLING = ("lattice", "monte_carlo", "exact")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class GumbelRao(Estimator):
     r"""Gumbel-Rao: straight-through Gumbel-softmax, averaged over the Gumbels given the outcome.
 
@@ -29,9 +29,9 @@ class GumbelRao(Estimator):
     Parameters
     ----------
     temperature : float or array
-        :math:`\tau > 0`; an array broadcasts against the batch. The float 0 is the limit
-        :math:`\tau \to 0` in closed form, :math:`2 J_1(\frac{1}{2}(p + D)) - \frac{1}{2} J_1(p)`,
-        which needs no samples.
+        :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
+        the batch. The number 0 is the limit :math:`\tau \to 0` in closed form,
+        :math:`2 J_1(\frac{1}{2}(p + D)) - \frac{1}{2} J_1(p)`, which needs no samples.
     samples : int
         The paper's K, at least 1; not used at temperature 0 or with ``sampling="exact"``.
     sampling : {"lattice", "monte_carlo", "exact"}
@@ -93,6 +93,11 @@ class GumbelRao(Estimator):
     array([[ 0.15516, -0.15516],
            [-0.15516,  0.15516]])
 
+    Where they do not matter, samples are neither shown nor compared:
+
+    >>> rbgs.GumbelRao(0, samples=100)
+    GumbelRao(temperature=0.0)
+
     With two categories the control variate leaves nothing to vary:
 
     >>> draw = rbgs.GumbelRao(temperature=0.5, samples=4).sample(logits, index=0, rng=0)
@@ -112,6 +117,14 @@ class GumbelRao(Estimator):
         if self.sampling == "lattice":
             generators(self.samples)
         check_option("control_variate", self.control_variate, (None, True, False))
+
+    def _hyperparameters(self) -> dict[str, Any]:
+        known = super()._hyperparameters()
+        if self._is_limit:
+            return {"temperature": known["temperature"]}
+        if self.sampling == "exact":
+            return {name: known[name] for name in ("temperature", "sampling")}
+        return known
 
     @property
     def _is_limit(self) -> bool:

@@ -18,7 +18,7 @@ def drawn_point(temperature: Temperature, outcome: Outcome) -> FixedPoints:
     return FixedPoints(temperature, (drawn.points()[:, 0, :],))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class GumbelSoftmax(Estimator):
     r"""The relaxed sample :math:`s = \operatorname{softmax}((\theta + G) / \tau)` and its Jacobian.
 
@@ -28,7 +28,8 @@ class GumbelSoftmax(Estimator):
     Parameters
     ----------
     temperature : float or array
-        :math:`\tau > 0`; an array broadcasts against the batch.
+        :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
+        the batch.
 
     Raises
     ------

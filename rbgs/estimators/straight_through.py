@@ -10,7 +10,7 @@ from rbgs.estimators.base import Estimator, Outcome
 from rbgs.estimators.relaxation import drawn_point
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class StraightThrough(Estimator):
     r"""Straight-through: a discrete sample, with the Jacobian of the softmax of the logits.
 
@@ -21,7 +21,8 @@ class StraightThrough(Estimator):
     Parameters
     ----------
     temperature : float or array
-        :math:`\tau > 0`; an array broadcasts against the batch. The classic choice is 1.
+        :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
+        the batch. The classic choice is 1.
 
     Raises
     ------
@@ -55,7 +56,7 @@ class StraightThrough(Estimator):
         return FixedPoints(temperature, (softmax(outcome.rows.log_probs, temperature),))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class StraightThroughGumbelSoftmax(Estimator):
     r"""Straight-through Gumbel-softmax: the winner forward, the relaxed sample's Jacobian backward.
 
@@ -67,7 +68,8 @@ class StraightThroughGumbelSoftmax(Estimator):
     Parameters
     ----------
     temperature : float or array
-        :math:`\tau > 0`; an array broadcasts against the batch.
+        :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
+        the batch.
 
     Raises
     ------
