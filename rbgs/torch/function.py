@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from rbgs.arrays.floats import without_float_errors
 from rbgs.arrays.inputs import wide_dtype
 from rbgs.arrays.rows import categories_first, categories_restored
 from rbgs.doors import at_temperature
@@ -191,6 +192,7 @@ def _draw(
     return draw.value, skeleton, *arrays
 
 
+@without_float_errors
 def _product(skeleton: Skeleton, dim: int, vector: Any, *arrays: Any) -> tuple[Any]:
     """Return the product of an operator with a vector that has the shape of the logits."""
     shape = list(vector.shape)
@@ -218,7 +220,7 @@ def _to_numpy(x: Any) -> Any:
 
 
 def _to_torch(x: Any) -> Any:
-    """Return an array as a contiguous tensor: NumPy's copy is faster than one that is made later."""
+    """Return an array as a contiguous tensor; NumPy copies faster than PyTorch would later."""
     if not isinstance(x, np.ndarray):
         return x
     x = np.ascontiguousarray(x)

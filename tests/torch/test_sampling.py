@@ -163,6 +163,19 @@ def test_autocast_and_half_precision(dtype, through_numpy, monkeypatch):
     close(gradient, draw.vjp(VECTOR.float()), atol=3e-6)
 
 
+def test_settings_of_numpy_do_not_reach_the_backward_pass(case):
+    _, noise, sample, _ = case
+    logits = LOGITS.clone()
+    logits[0, 0] = -torch.inf
+    logits[1, 1] = torch.nan
+    logits[2, 2] = -1e30
+    logits.requires_grad_()
+    with np.errstate(all="raise"):
+        sample(logits, noise).backward(VECTOR)
+    assert torch.isnan(logits.grad[1]).all()
+    assert torch.isfinite(logits.grad[torch.arange(6) != 1]).all()
+
+
 def test_tensors_that_are_not_contiguous():
     estimator = rbgs.GumbelRao(0.5, samples=3)
     wide = torch.randn(4, 8, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
