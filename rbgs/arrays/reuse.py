@@ -18,6 +18,6 @@ _ASSIGNMENTS: dict[Callable[..., Any], Callable[..., Any]] = {
 def in_place(function: Callable[..., Any], x: Array, y: float | Array) -> Array:
     """Return ``function(x, y)``, which has the shape and dtype of ``x``, in its memory if possible.
 
-    PyTorch's tracers and transformations do not follow every assignment.
+    Who follows what PyTorch does may not follow assignments.
     """
-    return (function if is_followed_by_torch(x) else _ASSIGNMENTS[function])(x, y)
+    return (function if is_followed_by_torch(x, y) else _ASSIGNMENTS[function])(x, y)

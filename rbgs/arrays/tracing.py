@@ -33,12 +33,16 @@ def is_traced_by_torch(x: Array) -> bool:
     return proxies is not None and proxies.get_proxy_mode() is not None
 
 
-def is_followed_by_torch(x: Array) -> bool:
-    """Tell whether a tracer of PyTorch or a transformation of ``torch.func`` is at work on it."""
+def is_followed_by_torch(x: Array, y: float | Array) -> bool:
+    """Tell whether somebody follows what PyTorch does with ``x`` and ``y``.
+
+    That is a tracer, a transformation of ``torch.func``, or a subclass with rules of its own.
+    """
     if not is_torch_array(x):
         return False
     torch: Any = sys.modules["torch"]
-    return is_traced_by_torch(x) or torch._C._are_functorch_transforms_active()
+    plain = type(x) is torch.Tensor and type(y) in (torch.Tensor, float)
+    return not plain or is_traced_by_torch(x) or torch._C._are_functorch_transforms_active()
 
 
 def has_outlived_vmap(x: Array) -> bool:
