@@ -6,7 +6,17 @@ belongs to them stays in the first cache.
 
 import numpy as np
 
-from rbgs.compiled.math import exp, expm1, jit, log, log1p, threefry, uniform_double, uniform_single
+from rbgs.compiled.math import (
+    exp,
+    expm1,
+    further_bits,
+    jit,
+    log,
+    log1p,
+    threefry,
+    uniform_double,
+    uniform_single,
+)
 
 # Samples whose points are kept between the pass that sums a point and the pass that uses it.
 _SAMPLES = 4
@@ -119,9 +129,12 @@ def _independent(e, k, key):
             # With an odd n the last second word has no use: the first one overwrites it.
             other = j + half if j + half < n else j
             for lane in range(lanes):
-                x, y = threefry(key[0, lane], key[1, lane], sample, np.uint32(j))
-                e[other, lane] = -log1p(-e.dtype.type(uniform_single(y)))
-                e[j, lane] = -log1p(-e.dtype.type(uniform_single(x)))
+                k0, k1 = key[0, lane], key[1, lane]
+                x, y = threefry(k0, k1, sample, np.uint32(j))
+                drawn = uniform_single(y, further_bits(k0, k1, sample, np.uint32(j + half)))
+                e[other, lane] = -log1p(-e.dtype.type(drawn))
+                drawn = uniform_single(x, further_bits(k0, k1, sample, np.uint32(j)))
+                e[j, lane] = -log1p(-e.dtype.type(drawn))
     else:
         for j in range(n):
             for lane in range(lanes):

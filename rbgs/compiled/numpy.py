@@ -17,6 +17,7 @@ from rbgs.compiled import kernels
 from rbgs.conditional import control_variate
 from rbgs.conditional.lattice import generators
 from rbgs.conditional.race import lowest_log_prob, whole_power
+from rbgs.random.noise import bounds
 
 _MOST_LANES = 256
 
@@ -41,8 +42,8 @@ def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array]:
     lanes = lanes_at_once(n, rows, is_worth_threads(elements))
     index = np.empty(rows, np.int64)
     winner, remaining = np.empty_like(log_probs), np.empty_like(log_probs)
-    eps = np.finfo(log_probs.dtype).eps
-    given = (log_probs, uniforms, *map(log_probs.dtype.type, (eps / 4, 1 - eps / 2)))
+    limits = bounds(float(np.finfo(log_probs.dtype).eps))
+    given = (log_probs, uniforms, *map(log_probs.dtype.type, limits))
 
     def task(begin: int, end: int) -> None:
         kernels.race(index, winner, remaining, begin, end, lanes, *given)

@@ -9,7 +9,7 @@ from array_api_compat import array_namespace
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.typing import Array
-from rbgs.random.threefry import threefry2x32
+from rbgs.random.threefry import further_bits, single_precision, threefry2x32
 
 _WORD = 2**32
 
@@ -24,8 +24,8 @@ class Key:
     the same key gives the same numbers again. Take one from :meth:`split` or :meth:`fold_in` for
     each use.
 
-    The numbers are those that ``jax.random.key(seed)`` gives (with JAX's default settings), and so
-    are the keys of :meth:`split` and :meth:`fold_in`.
+    The noise is that of ``jax.random.key(seed)`` (with JAX's default settings), and the keys of
+    :meth:`split` and :meth:`fold_in` are JAX's, too.
 
     Parameters
     ----------
@@ -143,15 +143,15 @@ class Key:
         return replace(self, start=start, shape=shape)
 
     def uniform(self, shape: tuple[int, ...], like: Array) -> Array:
-        """Return uniforms on [0, 1) as an array of any library.
+        """Return uniforms on [0, 1] as an array of any library.
 
         Parameters
         ----------
         shape : tuple of int
             Shape of the result.
         like : float32 or float64 array
-            Its library, dtype and device are those of the result. Single precision takes 23 random
-            bits, double precision 52.
+            Its library, dtype and device are those of the result. Double precision takes 52 random
+            bits; single precision rounds 55 of them, so that small numbers are as fine as floats.
 
         Returns
         -------
@@ -190,7 +190,8 @@ class Key:
             low = xp.astype(((x & 0x3F) << 20) | ((y >> 12) & 0xFFFFF), like.dtype)
             drawn = (high * 2.0**26 + low) * 2.0**-52
         else:
-            drawn = xp.astype(((x ^ y) >> 9) & 0x7FFFFF, like.dtype) * 2.0**-23
+            further = further_bits(self._words(like), (xp.zeros_like(counter), counter))
+            drawn = single_precision(x ^ y, further, like.dtype)
         return xp.reshape(drawn, shape)
 
     def _words(self, like: Array) -> tuple[Array, ...]:

@@ -1,8 +1,10 @@
 """Randomness: uniforms from the generator or key of any library, and what is made of them."""
 
+import math
 import sys
 from collections.abc import Sequence
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 from array_api_compat import (
@@ -18,6 +20,7 @@ from rbgs.arrays.simplex import clamp
 from rbgs.arrays.tracing import is_traced
 from rbgs.arrays.typing import Array, Generator
 from rbgs.random.key import Key
+from rbgs.random.threefry import further_bits, single_precision
 
 _HOW_TO_PASS = (
     "pass rng=numpy.random.default_rng(seed), a torch.Generator, a jax.random.key, "
@@ -45,7 +48,10 @@ def _native_library(rng: Generator) -> str | None:
 
 
 def uniform(rng: Generator, shape: tuple[int, ...], like: Array) -> Array:
-    """Draw iid uniforms on [0, 1) in the library, dtype and device of ``like``.
+    """Draw iid uniforms on [0, 1] in the library, dtype and device of ``like``.
+
+    In single precision they are finer ones, rounded: the exponentials of the rare categories'
+    wins are small, and the usual grid of 2^-24 would end the tail of a large vocabulary.
 
     Parameters
     ----------
@@ -84,8 +90,9 @@ def uniform(rng: Generator, shape: tuple[int, ...], like: Array) -> Array:
                 "rng is a NumPy generator inside a JAX transformation, where it would be drawn "
                 "from once, at tracing: pass a JAX key, or draw the noise outside and pass noise="
             )
-        single = like.dtype == xp.float32
-        drawn = np.random.default_rng(rng).random(shape, np.float32 if single else np.float64)
+        drawn = np.random.default_rng(rng).random(shape)
+        if like.dtype == xp.float32:
+            drawn = drawn.astype(np.float32)
         return xp.asarray(drawn, dtype=like.dtype, device=device(like))
     if native == "torch" and is_torch_namespace(xp):
         if rng.device.type != like.device.type:
@@ -93,15 +100,39 @@ def uniform(rng: Generator, shape: tuple[int, ...], like: Array) -> Array:
                 f"rng is a torch.Generator on {rng.device}, but the logits are on {like.device}: "
                 f"make it with torch.Generator(device={str(like.device)!r})"
             )
-        return sys.modules["torch"].rand(shape, generator=rng, dtype=like.dtype, device=like.device)
+        return uniform_of_torch(rng, shape, like.dtype, like.device)
     if native == "jax" and is_jax_namespace(xp):
-        return sys.modules["jax"].random.uniform(rng, shape, dtype=like.dtype)
+        return _uniform_of_jax(rng, shape, like)
     if native == "cupy" and is_cupy_namespace(xp):
-        return rng.random(shape, dtype=like.dtype)
+        return xp.astype(rng.random(shape), like.dtype, copy=False)
     raise ValueError(
         f"rng is a generator of {native}, but the logits are of {library(xp)}: "
         f"pass a generator of {library(xp)} or numpy.random.default_rng(seed)"
     )
+
+
+def uniform_of_torch(
+    generator: Generator, shape: tuple[int, ...], dtype: Any, device: Any
+) -> Array:
+    """Draw what :func:`uniform` does from a PyTorch generator, or from PyTorch's own for None."""
+    torch: Any = sys.modules["torch"]
+    if dtype != torch.float32:
+        return torch.rand(shape, generator=generator, dtype=dtype, device=device)
+    # Not all devices have double precision.
+    drawn = torch.rand((2, *shape), generator=generator, dtype=dtype, device=device)
+    return torch.add(drawn[0], drawn[1], alpha=2.0**-24)
+
+
+def _uniform_of_jax(key: Generator, shape: tuple[int, ...], like: Array) -> Array:
+    """Draw what :meth:`rbgs.Key.uniform` does, from a key of JAX."""
+    random, jnp = sys.modules["jax"].random, sys.modules["jax"].numpy
+    if like.dtype != jnp.float32:
+        return random.uniform(key, shape, dtype=like.dtype)
+    bits = random.bits(key, shape, jnp.uint32)
+    words = random.key_data(key)[-2:].astype(jnp.int32)
+    counter = jnp.arange(math.prod(shape), dtype=jnp.int32).reshape(shape)
+    further = further_bits((words[0], words[1]), (jnp.zeros_like(counter), counter))
+    return single_precision(bits, further, like.dtype)
 
 
 def split(rng: Generator, count: int) -> Sequence[Generator]:
@@ -120,9 +151,13 @@ def split(rng: Generator, count: int) -> Sequence[Generator]:
 def exponential(uniforms: Array) -> Array:
     """Return standard exponentials ``-log(1 - u)``, kept off 0 and infinity."""
     xp = array_namespace(uniforms)
-    eps = xp.finfo(uniforms.dtype).eps
-    low, high = eps / 4, 1 - eps / 2
+    low, high = bounds(float(xp.finfo(uniforms.dtype).eps))
     return -xp.log1p(-clamp(uniforms, low=low, high=high))
+
+
+def bounds(eps: float) -> tuple[float, float]:
+    """Return what a uniform of a precision is kept within: half the finest step, and below 1."""
+    return 2.0**-54, 1 - eps / 2
 
 
 def generator_key(uniforms: Array) -> Array:

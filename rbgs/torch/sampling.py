@@ -9,6 +9,7 @@ from rbgs.doors import check_arguments, temperature_array
 from rbgs.estimators.base import Estimator
 from rbgs.estimators.gumbel_rao import GumbelRao
 from rbgs.estimators.relaxation import GumbelSoftmax
+from rbgs.random.noise import uniform_of_torch
 from rbgs.torch.function import Call, ReverseSample, Sample
 
 
@@ -89,7 +90,7 @@ def sample(
     if noise is None and estimator._needs_noise(index):
         if generator is None:
             shape, dtype = estimator._noise_shape(logits.shape, dim), wide_dtype(logits)
-            noise = torch.rand(shape, dtype=dtype, device=logits.device)
+            noise = uniform_of_torch(None, shape, dtype, logits.device)
         else:
             noise = estimator.noise(logits.detach(), generator, axis=dim)
     elif generator is not None and noise is not None:
