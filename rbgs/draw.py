@@ -12,6 +12,7 @@ from typing import Protocol
 from array_api_compat import array_namespace
 from array_api_extra import create_diagonal
 
+from rbgs.arrays.devices import device
 from rbgs.arrays.rows import Rows
 from rbgs.arrays.simplex import jacobian_product
 from rbgs.arrays.typing import Array, Temperature
@@ -48,17 +49,18 @@ class WeightedPoints:
     def matrix(self) -> Array:
         """Return the operator as matrices ``(rows, n, n)``."""
         gram: Array = 0.0
-        mean: Array = 0.0
         for weight, points in self.blocks():
             xp = array_namespace(points)
             rows = xp.permute_dims(points, (2, 0, 1))  # (rows, n, block)
             weighted = xp.permute_dims(weight * points, (2, 0, 1))
             gram = gram + xp.matmul(weighted, xp.matrix_transpose(rows))
-            mean = mean + xp.sum(weighted, axis=-1)
+        # Rows sum to zero; the diagonal itself would be a difference of nearly equal numbers.
+        n = gram.shape[-1]
+        others = gram * (1 - xp.eye(n, dtype=gram.dtype, device=device(gram)))
         scale = self.temperature
         if not isinstance(scale, float):
             scale = scale[:, None, None]
-        return (create_diagonal(mean) - gram) / scale
+        return (create_diagonal(xp.sum(others, axis=-1)) - others) / scale
 
 
 @dataclass(frozen=True)

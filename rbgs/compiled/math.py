@@ -24,6 +24,10 @@ jit = nb.njit(
 )
 
 
+# Where the order of operations matters: `jit` may change it.
+strict = nb.njit(cache=True, nogil=True, error_model="numpy")
+
+
 def _polynomial(function: Any, domain: tuple[float, float], degree: int) -> tuple[np.float32, ...]:
     fitted = Chebyshev.interpolate(function, degree, domain).convert(kind=Polynomial)
     return tuple(np.float32(c) for c in fitted.coef)
