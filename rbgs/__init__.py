@@ -1,5 +1,8 @@
 """Rao-Blackwellised straight-through gradients on the Python array API standard."""
 
+from importlib import import_module
+from types import ModuleType
+
 from rbgs.arrays.engine import is_compiled, set_compiled
 from rbgs.arrays.loops import get_num_threads, set_num_threads
 from rbgs.draw import Draw
@@ -30,5 +33,12 @@ __all__ = [
     "set_compiled",
     "set_num_threads",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in ("autograd", "dask", "jax", "torch"):  # a door, with its framework, when it is used
+        return import_module(f"rbgs.{name}")
+    raise AttributeError(f"module 'rbgs' has no attribute {name!r}")
+
 
 __version__ = "0.1.0"

@@ -3,17 +3,23 @@
 from typing import Any
 
 import numpy as np
-from autograd.extend import defjvp, defvjp, primitive
-from autograd.tracer import getval, isbox
 
+from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.typing import Generator
-from rbgs.doors import check_arguments, temperature_array
+from rbgs.doors import check_arguments, not_installed, temperature_array
 from rbgs.draw import Draw
 from rbgs.estimators.base import Estimator
+
+try:
+    from autograd.extend import defjvp, defvjp, primitive
+    from autograd.tracer import getval, isbox
+except ModuleNotFoundError as error:
+    raise not_installed(error, "autograd") from None
 
 __all__ = ["sample"]
 
 
+@instead_of(dim="axis", generator="rng", key="rng")
 def sample(
     estimator: Estimator,
     logits: Any,
@@ -73,7 +79,8 @@ def sample(
     constant = logits
     while isbox(constant):
         constant = getval(constant)
-    check_arguments(estimator, constant, np.ndarray, "rbgs.autograd", "numpy.asarray(logits)")
+    fix = "numpy.asarray(logits)"
+    check_arguments(estimator, constant, np.ndarray, "rbgs.autograd", fix, fix)
     draw = estimator.sample(constant, rng=rng, noise=noise, index=index, mask=mask, axis=axis)
     return _value(logits, draw)
 

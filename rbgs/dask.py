@@ -1,35 +1,53 @@
 """Dask's door: lazy samples and products, chunk by chunk, the same for any chunking."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from math import isnan
 from typing import Any
 
-import dask.array as da
+import numpy as np
 
-from rbgs.arrays.inputs import check_logits, check_shape, wide_dtype
+from rbgs.arrays.inputs import check_broadcast, check_logits, check_shape, wide_dtype
+from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.typing import Array
-from rbgs.doors import check_arguments, temperature_array
-from rbgs.draw import Draw
+from rbgs.doors import check_arguments, not_installed, settled, temperature_array
+from rbgs.draw import AnyDraw, Draw
 from rbgs.estimators.base import Estimator
 from rbgs.random.key import Key
+
+try:
+    import dask.array as da
+except ModuleNotFoundError as error:
+    raise not_installed(error, "dask") from None
 
 __all__ = ["LazyDraw", "noise", "sample"]
 
 
-@dataclass(frozen=True)
-class LazyDraw:
+class LazyDraw(AnyDraw):
     """The lazy form of :class:`~rbgs.Draw`: its value, index and products are Dask arrays.
 
     A chunk depends on its logits and its noise alone. It is drawn again for each of the results;
     compute or persist several of them together to share the logits.
+
+    Attributes
+    ----------
+    estimator : str
+        The name of the estimator that made it.
     """
 
-    _block: Callable[..., Array]
-    _operands: tuple[Any, ...]
-    _logits: da.Array
-    _axis: int
+    def __init__(
+        self,
+        estimator: str,
+        block: Callable[..., Array],
+        operands: tuple[Any, ...],
+        logits: da.Array,
+        axis: int,
+    ) -> None:
+        self.estimator = estimator
+        self._block = block
+        self._operands = operands
+        self._logits = logits
+        self._axis = axis
 
     @property
     def value(self) -> da.Array:
@@ -72,14 +90,15 @@ class LazyDraw:
         return da.blockwise(block, axes, *operands, meta=meta, concatenate=True, **options)
 
 
+@instead_of(dim="axis", rng="key", generator="key")
 def sample(
     estimator: Estimator,
     logits: da.Array,
     *,
     key: Key | None = None,
-    noise: da.Array | None = None,
-    index: da.Array | int | None = None,
-    mask: da.Array | None = None,
+    noise: Array | None = None,
+    index: Array | int | None = None,
+    mask: Array | None = None,
     axis: int = -1,
 ) -> LazyDraw:
     """Draw an outcome for each row of a chunked array, with the derivative, lazily.
@@ -96,11 +115,11 @@ def sample(
         In chunks along any axis but that of the categories; of known sizes.
     key : Key
         Required unless ``noise`` is given or none is needed.
-    noise : Dask array, optional
+    noise : Dask or NumPy array, optional
         Uniforms from :func:`noise` instead of a key.
-    index : integer Dask array ``(...,)`` or int, optional
+    index : integer Dask or NumPy array ``(...,)`` or int, optional
         Condition on this outcome instead of drawing one.
-    mask : bool Dask array, optional
+    mask : bool Dask or NumPy array, optional
         True where a category is allowed; broadcasts against the logits.
     axis : int
         The category axis.
@@ -128,27 +147,37 @@ def sample(
     >>> gradient.sum(axis=-1).compute().shape
     (1000,)
     """
-    axis = _check(estimator, logits, axis)
+    estimator, axis = _check(estimator, logits, axis)
     if noise is None and estimator._needs_noise(index):
         noise = _noise(estimator, logits, key, axis)
     elif key is not None and noise is not None:
         raise ValueError("both key and noise are given: pass one of them")
     axes = tuple(range(logits.ndim))
+    batch = _batch_axes(logits, axis)
     operands: list[Any] = [logits, axes]
-    for array, along in (
+    for name, array, along, shape in (
         # The noise may have more entries along the category axis: that is an axis of its own.
-        (noise, tuple(logits.ndim if a == axis % logits.ndim else a for a in axes)),
-        (index, _batch_axes(logits, axis)),
-        (None if mask is None else da.broadcast_to(da.asarray(mask), logits.shape), axes),
+        (
+            "noise",
+            noise,
+            tuple(logits.ndim if a == axis % logits.ndim else a for a in axes),
+            estimator._noise_shape(logits.shape, axis),
+        ),
+        ("index", index, batch, tuple(logits.shape[a] for a in batch)),
+        ("mask", _full_mask(mask, logits.shape), axes, logits.shape),
     ):
-        if array is None or isinstance(array, int):
+        if array is None or isinstance(array, (int, np.integer)):
             operands += [array, None]
-        else:
-            chunks = {i: logits.chunks[a] for i, a in enumerate(along) if a < logits.ndim}
-            operands += [da.asarray(array).rechunk(chunks), along]
-    return LazyDraw(partial(_compute, estimator, axis), tuple(operands), logits, axis)
+            continue
+        array = da.asarray(array)
+        check_shape(name, array.shape, shape)
+        chunks = {i: logits.chunks[a] for i, a in enumerate(along) if a < logits.ndim}
+        operands += [array.rechunk(chunks), along]
+    block = partial(_compute, estimator, axis)
+    return LazyDraw(type(estimator).__name__, block, tuple(operands), logits, axis)
 
 
+@instead_of(dim="axis", rng="key", generator="key")
 def noise(estimator: Estimator, logits: da.Array, key: Key, *, axis: int = -1) -> da.Array:
     """Draw the noise of :meth:`rbgs.Estimator.noise`, lazily.
 
@@ -181,11 +210,14 @@ def noise(estimator: Estimator, logits: da.Array, key: Key, *, axis: int = -1) -
     >>> bool(np.all(chunked.compute() == estimator.noise(np.zeros((6, 3)), key)))
     True
     """
-    return _noise(estimator, logits, key, _check(estimator, logits, axis))
+    estimator, axis = _check(estimator, logits, axis)
+    return _noise(estimator, logits, key, axis)
 
 
-def _check(estimator: Estimator, logits: da.Array, axis: int) -> int:
-    check_arguments(estimator, logits, da.Array, "rbgs.dask", "dask.array.from_array(logits)")
+def _check(estimator: Estimator, logits: da.Array, axis: int) -> tuple[Estimator, int]:
+    fix = "dask.array.from_array(logits)"
+    check_arguments(estimator, logits, da.Array, "rbgs.dask", fix, fix)
+    estimator = settled(estimator, logits)
     if temperature_array(estimator) is not None:
         raise TypeError(
             "rbgs.dask takes a float temperature, not an array: pass float(temperature), or draw "
@@ -202,11 +234,19 @@ def _check(estimator: Estimator, logits: da.Array, axis: int) -> int:
             f"the categories, axis {axis}, lie in {logits.numblocks[axis]} chunks: one is wanted, "
             f"from logits.rechunk({{{axis}: -1}})"
         )
-    return axis
+    return estimator, axis
 
 
 def _batch_axes(logits: da.Array, axis: int) -> tuple[int, ...]:
     return tuple(a for a in range(logits.ndim) if a != axis % logits.ndim)
+
+
+def _full_mask(mask: Any, shape: tuple[int, ...]) -> da.Array | None:
+    if mask is None:
+        return None
+    mask = da.asarray(mask)
+    check_broadcast("mask", mask.shape, shape)
+    return da.broadcast_to(mask, shape)
 
 
 def _noise(estimator: Estimator, logits: da.Array, key: Key | None, axis: int) -> da.Array:
@@ -219,9 +259,11 @@ def _noise(estimator: Estimator, logits: da.Array, key: Key | None, axis: int) -
     chunks = list(logits.chunks)
     chunks[axis] = (whole[axis],)
 
+    key._part((0,) * len(whole), whole)  # what does not fit raises now
+
     def draw(block: Array, block_info: Any = None) -> Array:
-        start = [first for first, _ in block_info[0]["array-location"]]
-        return estimator.noise(block, key.at(*start, shape=whole), axis=axis)
+        start = tuple(first for first, _ in block_info[0]["array-location"])
+        return estimator.noise(block, key._part(start, whole), axis=axis)
 
     return da.map_blocks(draw, logits, chunks=tuple(chunks), dtype=wide_dtype(logits))
 

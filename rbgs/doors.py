@@ -1,29 +1,38 @@
 """What the doors to autodiff frameworks share: checks, and the arrays that an estimator holds."""
 
 from copy import copy
+from typing import Any
 
+from rbgs.arrays.scalars import float_beside, is_array
 from rbgs.arrays.typing import Array, Temperature
-from rbgs.estimators.base import Estimator
+from rbgs.estimators.base import Estimator, check_estimator
 from rbgs.estimators.reinforce import Reinforce
 
 
-def check_arguments(estimator: Estimator, logits: Array, kind: type, door: str, fix: str) -> None:
-    """Raise unless an estimator has a derivative and the logits are arrays of the framework."""
-    if not isinstance(estimator, Estimator):
-        raise TypeError(
-            f"estimator is a {type(estimator).__name__}; one such as rbgs.GumbelRao(0.5) is wanted"
-        )
+def check_pathwise(estimator: Any) -> None:
+    """Raise unless ``estimator`` is an estimator whose draws have a derivative."""
+    check_estimator("estimator", estimator)
     if isinstance(estimator, Reinforce):
         raise TypeError(
             "Reinforce uses the values of the loss, not its derivative, so its sample carries no "
             "gradient: compute Reinforce.gradient(oracle, logits, rng=...) and pass it on, "
             "for example as the cotangent of the logits"
         )
+
+
+def check_arguments(
+    estimator: Any, logits: Any, kind: type, door: str, convert: str, make: str
+) -> None:
+    """Raise unless an estimator has a derivative and the logits are arrays of the framework.
+
+    The messages say how to convert an array of another library, and how to make one of a list.
+    """
+    check_pathwise(estimator)
     if not isinstance(logits, kind):
-        library = type(logits).__module__.split(".")[0]
+        library = type(logits).__module__.split(".")[0].removeprefix("builtins")
         raise TypeError(
-            f"logits are a {library} {type(logits).__name__}, but {door} takes "
-            f"{kind.__module__.split('.')[0]} arrays: {fix}"
+            f"logits are a {f'{library} {type(logits).__name__}'.strip()}, but {door} takes "
+            f"{kind.__module__.split('.')[0]} arrays: {convert if is_array(logits) else make}"
         )
 
 
@@ -31,6 +40,22 @@ def temperature_array(estimator: Estimator) -> Array | None:
     """Return the temperature if it is an array: an operand of the primitive, not a constant."""
     temperature = getattr(estimator, "temperature", None)
     return None if isinstance(temperature, float) else temperature
+
+
+def settled(estimator: Estimator, like: Array) -> Estimator:
+    """Return the estimator with a number of another library than that of ``like`` as a float."""
+    temperature = temperature_array(estimator)
+    if temperature is None:
+        return estimator
+    return at_temperature(estimator, float_beside("temperature", temperature, like))
+
+
+def not_installed(error: ModuleNotFoundError, framework: str) -> ModuleNotFoundError:
+    """Return the error that says how to install a framework, if it is the one not found."""
+    if error.name != framework:
+        return error
+    message = f'rbgs.{framework} needs {framework}: pip install "rbgs[{framework}]"'
+    return ModuleNotFoundError(message, name=framework)
 
 
 def at_temperature(estimator: Estimator, temperature: Temperature | None) -> Estimator:

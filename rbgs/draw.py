@@ -7,7 +7,7 @@ are those with few points.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NoReturn, Protocol, cast
 
 from array_api_compat import array_namespace
 from array_api_extra import create_diagonal
@@ -77,8 +77,27 @@ class FixedPoints(WeightedPoints):
             yield weight, point[:, None, :]
 
 
-@dataclass(frozen=True)
-class Draw:
+class AnyDraw:
+    """What eager and lazy draws share: how they are shown, and that they are no arrays."""
+
+    def __repr__(self) -> str:
+        name, draw = type(self).__name__, cast(Any, self)
+        text = f"estimator={draw.estimator}, shape={tuple(draw.value.shape)}"
+        for what, x in (("value", draw.value), ("index", draw.index)):
+            text += f",\n{what}=" + repr(x).replace("\n", "\n" + " " * (len(what) + 1))
+        return f"{name}(" + text.replace("\n", "\n" + " " * (len(name) + 1)) + ")"
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} is no array: take its value, the sample, or its index, the "
+            "winner"
+        )
+
+    __array__ = __bool__ = __float__ = __int__ = __len__ = __iter__ = __getitem__ = _refuse
+
+
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class Draw(AnyDraw):
     r"""A discrete (or relaxed) sample and the derivative that an estimator gives it.
 
     Attributes
@@ -88,6 +107,8 @@ class Draw:
         point on the simplex for :class:`~rbgs.GumbelSoftmax`. NaN in a row that cannot be answered.
     index : integer array ``(...,)``
         The winner; -1 in a row that cannot be answered.
+    estimator : str
+        The name of the estimator that made it.
 
     Notes
     -----
@@ -108,12 +129,27 @@ class Draw:
     >>> cotangent = np.asarray([[1.0, 2.0, 3.0], [1.0, 0.0, -1.0]])
     >>> bool(np.allclose(draw.vjp(cotangent).sum(axis=-1), 0))
     True
+    >>> draw
+    Draw(estimator=GumbelRao, shape=(2, 3),
+         value=array([[1., 0., 0.],
+                      [0., 0., 1.]]),
+         index=array([0, 2]))
     """
 
     value: Array
     index: Array
+    estimator: str
     _operator: Operator | None
     _rows: Rows
+
+    def __init__(
+        self, value: Array, index: Array, estimator: str, operator: Operator | None, rows: Rows
+    ) -> None:
+        object.__setattr__(self, "value", value)
+        object.__setattr__(self, "index", index)
+        object.__setattr__(self, "estimator", estimator)
+        object.__setattr__(self, "_operator", operator)
+        object.__setattr__(self, "_rows", rows)
 
     def jvp(self, tangent: Array) -> Array:
         """Return the Jacobian-vector product of the value for a tangent of the logits.

@@ -48,6 +48,22 @@ def test_the_same_for_any_chunks(estimator, data, axis):
     assert lazy.value.chunks == logits.chunks
 
 
+@pytest.mark.parametrize("shape", [None, (9, 8, 4)])
+def test_a_key_of_a_shard(shape):
+    estimator = rbgs.GumbelRao(0.5)
+    logits = da.from_array(LOGITS, chunks=(2, 3, 4))
+    key = rbgs.Key(7).at(3) if shape is None else rbgs.Key(7).at(3, 1, shape=shape)
+    whole = rbgs.Key(7).uniform(shape or (9, 5, 4), np.zeros(1))
+    of_shard = whole[3:] if shape is None else whole[3:, 1:6]
+    np.testing.assert_array_equal(door.noise(estimator, logits, key).compute(), of_shard)
+    draw = estimator.sample(LOGITS, rng=key)
+    np.testing.assert_array_equal(
+        door.sample(estimator, logits, key=key).value.compute(), draw.value
+    )
+    with pytest.raises(ValueError, match="does not fit into the whole"):
+        door.noise(estimator, logits, rbgs.Key(7).at(4, shape=(9, 5, 4)))
+
+
 def test_nothing_is_computed_before_it_is_asked_for():
     def fail(_):
         raise AssertionError("computed")
@@ -90,7 +106,7 @@ def test_errors_name_the_fix():
     with pytest.raises(TypeError, match=r"a rbgs\.Key\(seed\) is wanted"):
         door.sample(estimator, logits, key=np.random.default_rng(0))
     with pytest.raises(TypeError, match=r"pass float\(temperature\)"):
-        door.sample(rbgs.GumbelRao(np.asarray(0.5)), logits, key=key)
+        door.sample(rbgs.GumbelRao(np.asarray([0.5])), logits, key=key)
     with pytest.raises(ValueError, match="compute_chunk_sizes"):
         door.sample(estimator, logits[da.arange(4, chunks=2) > 1], key=key)
     with pytest.raises(ValueError, match="pass one of them"):

@@ -11,13 +11,15 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_array_api_obj
+from array_api_compat import array_namespace
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.tracing import is_traced, is_traced_by_jax
+from rbgs.arrays.scalars import as_float, as_int, check_ordinary
+from rbgs.arrays.tracing import at_compile_time, is_traced, is_traced_by_jax
 from rbgs.arrays.typing import Array, Namespace, Temperature
 
 _SMALLEST, _LARGEST = 1e-30, 1e30
+_RANGE = f"between {_SMALLEST} and {_LARGEST}"
 
 
 def library(xp: Namespace) -> str:
@@ -27,6 +29,7 @@ def library(xp: Namespace) -> str:
 
 def namespace(name: str, x: Array) -> Namespace:
     """Return the array namespace of ``x`` or explain why it has none."""
+    check_ordinary(name, x)
     try:
         return array_namespace(x)
     except TypeError:
@@ -80,46 +83,40 @@ def check_broadcast(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) 
 
 
 def is_possible_temperature(temperature: Temperature) -> Any:
-    """Tell whether a temperature is positive and neither underflows nor overflows, elementwise."""
+    """Tell whether a temperature is positive and neither underflows nor overflows, elementwise.
+
+    An array must be float32 or wider: half precision rounds the lower bound to 0.
+    """
     return (temperature >= _SMALLEST) & (temperature <= _LARGEST)
 
 
 def check_temperature(temperature: Temperature, *, zero: bool = False) -> Temperature:
     """Return a temperature as a float, or an array as it is; raise if it is out of range."""
-    limit = "0 (the limit) or " if zero else ""
-    wanted = f"temperature must be {limit}between {_SMALLEST} and {_LARGEST}"
-    if is_array_api_obj(temperature):
-        xp = array_namespace(temperature)
-        if not _has_kind(temperature, xp, "real floating"):
-            raise TypeError(
-                f"temperature has dtype {temperature.dtype}; a real floating one is wanted"
-            )
-        rejected = False
-        if not is_traced(temperature):  # else it has no value yet: see Rows.temperature
-            with suppress(RuntimeError):  # nor has it under torch.vmap
-                rejected = not bool(xp.all(is_possible_temperature(temperature)))
-        if rejected:
-            raise ValueError(f"{wanted.replace(limit, '')} in every element, got {temperature}")
+    temperature = as_float("temperature", temperature)
+    if isinstance(temperature, float):
+        if not (_SMALLEST <= temperature <= _LARGEST or (zero and temperature == 0)):
+            limit = "0 (the limit) or " if zero else ""
+            raise ValueError(f"temperature must be {limit}{_RANGE}, got {temperature}")
         return temperature
-    if isinstance(temperature, bool) or not isinstance(temperature, (int, float)):
-        raise TypeError(
-            "temperature must be a float or a real floating array, "
-            f"got {type(temperature).__name__}"
-        )
-    if not (is_possible_temperature(temperature) or (zero and temperature == 0)):
-        raise ValueError(f"{wanted}, got {temperature}")
-    return float(temperature)
+    xp = array_namespace(temperature)
+    if not _has_kind(temperature, xp, "real floating"):
+        raise TypeError(f"temperature has dtype {temperature.dtype}; a real floating one is wanted")
+    rejected = False
+    if not is_traced(temperature):  # else it has no value yet: see Rows.temperature
+        with at_compile_time(temperature), suppress(RuntimeError):  # nor has it under torch.vmap
+            wide = xp.astype(temperature, wide_dtype(temperature), copy=False)
+            rejected = not bool(xp.all(is_possible_temperature(wide)))
+    if rejected:
+        raise ValueError(f"temperature must be {_RANGE} in every element, got {temperature}")
+    return temperature
 
 
-def check_count(name: str, count: int, least: int = 1) -> None:
-    """Raise unless ``count`` is an integer of at least ``least``."""
-    if isinstance(count, bool) or not isinstance(count, int):
-        traced = (
-            "; it must be a constant: see static_argnums of jax.jit" if is_traced(count) else ""
-        )
-        raise TypeError(f"{name} must be an int, got {type(count).__name__}{traced}")
-    if count < least:
-        raise ValueError(f"{name} must be at least {least}, got {count}")
+def check_count(name: str, count: Any, least: int = 1) -> int:
+    """Return a count as an int; raise unless it is one of at least ``least``."""
+    number = as_int(name, count)
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
+    return number
 
 
 def check_option(name: str, option: object, options: tuple[object, ...]) -> None:
@@ -140,8 +137,7 @@ def check_logits(logits: Array, axis: int) -> int:
         raise ValueError(
             "logits are 0-dimensional; an axis of categories is wanted: shape (..., n)"
         )
-    if isinstance(axis, bool) or not isinstance(axis, int):
-        raise TypeError(f"axis must be an int, got {type(axis).__name__}")
+    axis = as_int("axis", axis)
     if not -logits.ndim <= axis < logits.ndim:
         raise ValueError(f"axis {axis} is out of range for logits of shape {tuple(logits.shape)}")
     if logits.shape[axis] == 0:
@@ -157,15 +153,21 @@ def wide_dtype(x: Array) -> Any:
     return xp.float32 if xp.finfo(x.dtype).bits < 32 else x.dtype
 
 
+def detached(x: Array) -> Array:
+    """Return a tensor of PyTorch without what it was computed from; any other array as it is."""
+    return x.detach() if getattr(x, "requires_grad", False) else x
+
+
 def constant(logits: Array) -> Array:
     """Return the logits; refuse a derivative that a framework would take through the draw."""
     torch: Any = sys.modules.get("torch")
     if torch is not None and isinstance(logits, torch.Tensor):
         if logits.requires_grad and torch.is_grad_enabled():
             raise ValueError(
-                "the logits require a gradient, but a draw is no function that PyTorch can "
-                "differentiate: call rbgs.torch.sample, whose value carries the gradient, or pass "
-                "logits.detach() and use Draw.vjp"
+                "the logits require a gradient, but what is asked for is no function that PyTorch "
+                "can differentiate: pass logits.detach(), also to gradient, exact_gradient and "
+                "compare; for a draw use Draw.vjp, or call rbgs.torch.sample instead, whose value "
+                "carries the gradient"
             )
     elif is_traced_by_jax(logits):
         logits = _constant_in_jax()(logits)

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace, is_numpy_namespace
 
 from rbgs.arrays.devices import device
@@ -17,6 +18,7 @@ from rbgs.arrays.inputs import (
     is_possible_temperature,
     wide_dtype,
 )
+from rbgs.arrays.scalars import as_int, float_beside
 from rbgs.arrays.simplex import log_softmax, one_hot
 from rbgs.arrays.typing import Array, Temperature
 
@@ -87,21 +89,24 @@ class Rows:
 
     def temperature(self, temperature: Temperature) -> Temperature:
         """Return a temperature that broadcasts against the rows: a float or ``(rows,)``."""
+        if not isinstance(temperature, float):
+            temperature = float_beside("temperature", temperature, self.log_probs)
         if isinstance(temperature, float):
             return temperature
         xp = array_namespace(self.log_probs)
         check_like("temperature", temperature, self.log_probs, "real floating")
         check_broadcast("temperature", tuple(temperature.shape), self.batch)
+        temperature = xp.astype(temperature, self.log_probs.dtype, copy=False)
         fine = is_possible_temperature(temperature)
         checked = xp.where(fine, temperature, xp.nan)  # a traced one was not checked before
-        checked = xp.astype(checked, self.log_probs.dtype, copy=False)
         return xp.reshape(xp.broadcast_to(checked, self.batch), (-1,))
 
     def index(self, index: Array | int) -> Array:
         """Return a given outcome as an integer array ``(rows,)``."""
         xp = array_namespace(self.log_probs)
         here = device(self.log_probs)
-        if isinstance(index, int) and not isinstance(index, bool):
+        if isinstance(index, (int, np.integer)):
+            index = as_int("index", index)
             if not 0 <= index < self.n:
                 raise ValueError(f"index must lie in 0..{self.n - 1}, got {index}")
             return xp.full(self.valid.shape, index, device=here)

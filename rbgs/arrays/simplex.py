@@ -10,9 +10,11 @@ vectors, one lane for each row.
 
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from rbgs.arrays.devices import device
+from rbgs.arrays.scalars import is_array
 from rbgs.arrays.typing import Array, Temperature
 
 
@@ -40,8 +42,8 @@ def clamp(
     xp = array_namespace(x)
 
     def array(bound: float | Array) -> Array:
-        if hasattr(bound, "ndim"):
-            return bound
+        if isinstance(bound, np.generic) or is_array(bound):
+            return bound  # a number of NumPy has a dtype, and is not tied to a device
         return xp.asarray(bound, dtype=x.dtype, device=device(x))
 
     if low is not None:
@@ -60,8 +62,9 @@ def first_largest(x: Array) -> Array:
     """Return ``argmax(x, axis=0)`` of ``(n, rows)``, vectorised over rows; n where it is NaN."""
     xp = array_namespace(x)
     n = x.shape[0]
-    backwards = xp.astype(xp.arange(n, 0, -1, device=device(x)), x.dtype)
-    found = xp.max(backwards[:, None] * xp.astype(x == xp.max(x, axis=0), x.dtype), axis=0)
+    # Integers: float32 has no odd numbers above 2**24.
+    backwards = xp.arange(n, 0, -1, dtype=xp.int32, device=device(x))
+    found = xp.max(backwards[:, None] * xp.astype(x == xp.max(x, axis=0), xp.int32), axis=0)
     return xp.astype(n - found, xp.arange(1, device=device(x)).dtype)
 
 

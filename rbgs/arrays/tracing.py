@@ -1,6 +1,7 @@
 """Whether an array is abstract, and what is known of it then."""
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from array_api_compat import is_jax_array
@@ -20,6 +21,14 @@ def is_traced_by_jax(x: Array) -> bool:
     """Tell whether ``x`` is an abstract value inside a JAX transformation."""
     jax = sys.modules.get("jax")
     return jax is not None and isinstance(x, jax.core.Tracer)
+
+
+def at_compile_time(x: Array) -> AbstractContextManager[Any]:
+    """Let what is done with a concrete array have a value, even where JAX traces a program."""
+    if is_jax_array(x):
+        context: AbstractContextManager[Any] = sys.modules["jax"].ensure_compile_time_eval()
+        return context
+    return nullcontext()
 
 
 def compiles_for_cpu(x: Array) -> bool:

@@ -12,6 +12,7 @@ from array_api_compat import array_namespace, is_jax_namespace, is_numpy_namespa
 from rbgs.arrays.devices import device
 from rbgs.arrays.engine import compiled_engine, is_compiled
 from rbgs.arrays.loops import over_rows, over_samples
+from rbgs.arrays.scalars import is_array
 from rbgs.arrays.simplex import clamp
 from rbgs.arrays.tracing import compiles_for_cpu, is_jax_on_cpu
 from rbgs.arrays.typing import Array, Namespace, Temperature
@@ -96,7 +97,7 @@ class ConditionalSamples:
         taken: dict[str, Any] = {}
         for field in fields(self):
             x = getattr(self, field.name)
-            if hasattr(x, "ndim"):
+            if is_array(x):
                 taken[field.name] = x[..., rows]
         return replace(self, **taken)
 

@@ -1,18 +1,23 @@
 """What every estimator does: draw noise, draw an outcome, estimate a gradient."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, cast
 
 from array_api_compat import array_namespace
 
 from rbgs.arrays.inputs import check_logits, wide_dtype
+from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.oracle import evaluate
 from rbgs.arrays.rows import Rows, categories_first, nan_unless, possible, read_logits
+from rbgs.arrays.scalars import are_equal, is_array
 from rbgs.arrays.simplex import one_hot
 from rbgs.arrays.typing import Array, Generator, Oracle
 from rbgs.conditional.race import race
 from rbgs.draw import Draw, Operator
+from rbgs.random.key import Key
 from rbgs.random.noise import exponential, generator_key, uniform
+from rbgs.random.source import check_source
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,32 @@ class Outcome:
 class Estimator(ABC):
     """A gradient estimator for one categorical variable per row of logits.
 
-    A subclass is a frozen dataclass of hyperparameters. It is hashable, and so a static argument
-    under ``jax.jit``, unless one of them is an array.
+    A subclass is a frozen dataclass of hyperparameters, with ``eq=False`` and ``repr=False``. It is
+    hashable, and so a static argument under ``jax.jit``, unless one of them is an array. Two are
+    equal if all that matters is, arrays element by element.
     """
+
+    def _hyperparameters(self) -> dict[str, Any]:
+        """Return those that matter, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(cast(Any, self))}
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={x!r}" for name, x in self._hyperparameters().items())
+        return f"{type(self).__name__}({shown})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        ours, theirs = self._hyperparameters(), other._hyperparameters()
+        return ours.keys() == theirs.keys() and all(
+            are_equal(x, theirs[name]) for name, x in ours.items()
+        )
+
+    def __hash__(self) -> int:
+        values = tuple(self._hyperparameters().values())
+        if any(map(is_array, values)):
+            raise TypeError(f"{type(self).__name__} holds an array, so it is unhashable")
+        return hash((type(self), *values))
 
     @abstractmethod
     def _operator(self, outcome: Outcome) -> Operator | None:
@@ -67,6 +95,7 @@ class Estimator(ABC):
     def _needs_noise(self, index: Array | int | None) -> bool:
         return index is None or self._random_given_outcome
 
+    @instead_of(dim="axis", generator="rng", key="rng")
     def noise(self, logits: Array, rng: Generator, *, axis: int = -1) -> Array:
         """Draw the noise that makes :meth:`sample` a pure function.
 
@@ -101,8 +130,9 @@ class Estimator(ABC):
         axis = check_logits(logits, axis)
         xp = array_namespace(logits)
         like = xp.astype(logits, wide_dtype(logits), copy=False)
-        return uniform(rng, self._noise_shape(logits.shape, axis), like)
+        return self._drawn(rng, self._noise_shape(logits.shape, axis), like)
 
+    @instead_of(dim="axis", generator="rng", key="rng")
     def sample(
         self,
         logits: Array,
@@ -176,8 +206,10 @@ class Estimator(ABC):
         outcome = Outcome(rows, winner, exponentials, key)
         operator = self._operator(outcome)
         value = self._value(outcome, operator) + nan_unless(rows.valid, winner)
-        return Draw(rows.restore(value), xp.reshape(drawn, rows.batch), operator, rows)
+        index = xp.reshape(drawn, rows.batch)
+        return Draw(rows.restore(value), index, type(self).__name__, operator, rows)
 
+    @instead_of(dim="axis", generator="rng", key="rng")
     def gradient(
         self,
         oracle: Oracle,
@@ -242,7 +274,28 @@ class Estimator(ABC):
     def _uniforms(self, rows: Rows, rng: Generator, noise: Array | None) -> Array:
         if noise is None:
             shape = rows.shape(rows.n + self._generator_words)
-            return categories_first(uniform(rng, shape, rows.log_probs), rows.axis)
+            return categories_first(self._drawn(rng, shape, rows.log_probs), rows.axis)
         if rng is not None:
             raise ValueError("both rng and noise are given: pass one of them")
         return rows.adopt("noise", noise, rows.n + self._generator_words)
+
+    def _drawn(self, rng: Generator, shape: tuple[int, ...], like: Array) -> Array:
+        if self._draws > 1 and isinstance(rng, Key) and rng.start and rng.shape is None:
+            raise ValueError(
+                f"the noise of {self} has a leading axis of {self._draws} draws, before the axes "
+                "of the logits: pass key.at(0, *start, shape=shape) with the shape of all of it"
+            )
+        return uniform(check_source("rng", rng, like), shape, like)
+
+
+def check_estimator(name: str, estimator: Any) -> None:
+    """Raise unless ``estimator`` is one."""
+    if isinstance(estimator, type) and issubclass(estimator, Estimator):
+        raise TypeError(
+            f"{name} is the class {estimator.__name__}; an instance such as rbgs.GumbelRao(0.5) "
+            "is wanted"
+        )
+    if not isinstance(estimator, Estimator):
+        raise TypeError(
+            f"{name} is a {type(estimator).__name__}; one such as rbgs.GumbelRao(0.5) is wanted"
+        )

@@ -1,7 +1,7 @@
 """The Gumbel-Rao estimator."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from array_api_compat import array_namespace
 
@@ -17,7 +17,7 @@ from rbgs.estimators.base import Estimator, Outcome
 _SAMPLING = ("lattice", "monte_carlo", "exact")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class GumbelRao(Estimator):
     r"""Gumbel-Rao: straight-through Gumbel-softmax, averaged over the Gumbels given the outcome.
 
@@ -93,6 +93,11 @@ class GumbelRao(Estimator):
     array([[ 0.15516, -0.15516],
            [-0.15516,  0.15516]])
 
+    Where they do not matter, samples are neither shown nor compared:
+
+    >>> rbgs.GumbelRao(0, samples=100)
+    GumbelRao(temperature=0.0)
+
     With two categories the control variate leaves nothing to vary:
 
     >>> draw = rbgs.GumbelRao(temperature=0.5, samples=4).sample(logits, index=0, rng=0)
@@ -107,11 +112,19 @@ class GumbelRao(Estimator):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "temperature", check_temperature(self.temperature, zero=True))
-        check_count("samples", self.samples)
+        object.__setattr__(self, "samples", check_count("samples", self.samples))
         check_option("sampling", self.sampling, _SAMPLING)
         if self.sampling == "lattice":
             generators(self.samples)
         check_option("control_variate", self.control_variate, (None, True, False))
+
+    def _hyperparameters(self) -> dict[str, Any]:
+        known = super()._hyperparameters()
+        if self._is_limit:
+            return {"temperature": known["temperature"]}
+        if self.sampling == "exact":
+            return {name: known[name] for name in ("temperature", "sampling")}
+        return known
 
     @property
     def _is_limit(self) -> bool:

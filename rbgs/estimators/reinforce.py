@@ -1,17 +1,26 @@
 """REINFORCE, the score-function estimator, and its baselines."""
 
+import math
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace, is_array_api_obj
+from array_api_compat import array_namespace
 
-from rbgs.arrays.inputs import check_count, check_like
+from rbgs.arrays.inputs import (
+    check_broadcast,
+    check_count,
+    check_like,
+    detached,
+    namespace,
+)
+from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.oracle import evaluate
+from rbgs.arrays.scalars import as_float, float_beside
 from rbgs.arrays.typing import Array, Generator, Oracle
 from rbgs.estimators.base import Estimator, Outcome
 
 
 class RunningMean:
-    """A baseline for :class:`Reinforce`: the mean of the losses seen before.
+    """A baseline for :class:`Reinforce`: the mean of the finite losses seen before.
 
     Like a random generator it has state, and each gradient that uses it advances it. The state is a
     Python float, so it cannot be used inside ``jax.jit``: carry an array there and pass it as
@@ -32,6 +41,8 @@ class RunningMean:
     ------
     ValueError
         ``decay`` is not in [0, 1).
+    TypeError
+        ``decay`` is not a number.
 
     Examples
     --------
@@ -44,8 +55,10 @@ class RunningMean:
     """
 
     def __init__(self, decay: float | None = None) -> None:
-        if decay is not None and not 0 <= decay < 1:
-            raise ValueError(f"decay must lie in [0, 1), got {decay}")
+        if decay is not None:
+            decay = float(as_float("decay", decay))
+            if not 0 <= decay < 1:
+                raise ValueError(f"decay must lie in [0, 1), got {decay}")
         self.decay = decay
         self.value = 0.0
         self._count = 0
@@ -56,13 +69,15 @@ class RunningMean:
         Parameters
         ----------
         losses : floating array
-            Of any shape; an empty one changes nothing.
+            Of any shape. What is not finite is left out; an empty one changes nothing.
         """
-        xp = array_namespace(losses)
-        size = int(losses.size if not callable(losses.size) else losses.numel())
+        xp = namespace("losses", losses)
+        losses = detached(losses)
+        finite = xp.isfinite(losses)
+        size = int(xp.sum(xp.astype(finite, xp.int64)))
         if size == 0:
             return
-        mean = float(xp.mean(losses))
+        mean = float(xp.mean(xp.where(finite, losses, 0.0))) * (math.prod(losses.shape) / size)
         if self.decay is None or self._count == 0:
             weight = size / (self._count + size)
         else:
@@ -71,7 +86,7 @@ class RunningMean:
         self._count += size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Reinforce(Estimator):
     r"""REINFORCE: :math:`(f(D) - b)(D - p)`, unbiased, from values of the loss alone (eq. 2).
 
@@ -118,14 +133,17 @@ class Reinforce(Estimator):
 
     def __post_init__(self) -> None:
         leave_one_out = isinstance(self.baseline, str) and self.baseline == "leave_one_out"
-        check_count("samples", self.samples, 2 if leave_one_out else 1)
-        constant = isinstance(self.baseline, (int, float)) or is_array_api_obj(self.baseline)
-        known = self.baseline is None or isinstance(self.baseline, RunningMean)
-        if not (leave_one_out or constant or known):
+        samples = check_count("samples", self.samples, 2 if leave_one_out else 1)
+        object.__setattr__(self, "samples", samples)
+        if leave_one_out or self.baseline is None or isinstance(self.baseline, RunningMean):
+            return
+        try:
+            object.__setattr__(self, "baseline", as_float("baseline", self.baseline))
+        except TypeError:
             raise ValueError(
                 "baseline must be None, a number, an array, a RunningMean or 'leave_one_out'; "
                 f"got {self.baseline!r}"
-            )
+            ) from None
 
     @property
     def _draws(self) -> int:
@@ -138,6 +156,7 @@ class Reinforce(Estimator):
     def _operator(self, outcome: Outcome) -> None:
         return None
 
+    @instead_of(dim="axis", generator="rng", key="rng")
     def gradient(
         self,
         oracle: Oracle,
@@ -176,6 +195,10 @@ class Reinforce(Estimator):
         if isinstance(self.baseline, str):
             xp = array_namespace(loss)
             return (xp.sum(loss, axis=0, keepdims=True) - loss) / (self.samples - 1)
-        if is_array_api_obj(self.baseline):
-            check_like("baseline", self.baseline, loss, "real floating")
-        return self.baseline
+        if isinstance(self.baseline, float):
+            return self.baseline
+        baseline = float_beside("baseline", self.baseline, loss)
+        if not isinstance(baseline, float):
+            check_like("baseline", baseline, loss, "real floating")
+            check_broadcast("baseline", tuple(baseline.shape), tuple(loss.shape))
+        return baseline

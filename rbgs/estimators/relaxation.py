@@ -18,7 +18,7 @@ def drawn_point(temperature: Temperature, outcome: Outcome) -> FixedPoints:
     return FixedPoints(temperature, (drawn.points()[:, 0, :],))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class GumbelSoftmax(Estimator):
     r"""The relaxed sample :math:`s = \operatorname{softmax}((\theta + G) / \tau)` and its Jacobian.
 

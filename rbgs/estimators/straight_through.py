@@ -10,7 +10,7 @@ from rbgs.estimators.base import Estimator, Outcome
 from rbgs.estimators.relaxation import drawn_point
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class StraightThrough(Estimator):
     r"""Straight-through: a discrete sample, with the Jacobian of the softmax of the logits.
 
@@ -55,7 +55,7 @@ class StraightThrough(Estimator):
         return FixedPoints(temperature, (softmax(outcome.rows.log_probs, temperature),))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class StraightThroughGumbelSoftmax(Estimator):
     r"""Straight-through Gumbel-softmax: the winner forward, the relaxed sample's Jacobian backward.
 

@@ -1,18 +1,20 @@
 """Bias, variance and mean squared error of estimators, with standard errors."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from array_api_compat import array_namespace
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.inputs import check_count
+from rbgs.arrays.inputs import check_count, detached
+from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.rows import Rows, read_logits
 from rbgs.arrays.typing import Array, Generator, Namespace, Oracle
-from rbgs.estimators.base import Estimator
+from rbgs.estimators.base import Estimator, check_estimator
 from rbgs.evaluation.exact import exact_gradient
 from rbgs.random.noise import split
+from rbgs.random.source import check_source
 
 # Draws are dealt to groups, whose spread gives the standard errors; within a group they are taken
 # in chunks of this many elements.
@@ -20,7 +22,7 @@ _GROUPS = 64
 _CHUNK = 2**16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Moments:
     """Bias, variance and mean squared error of one estimator, for each row of logits.
 
@@ -51,6 +53,7 @@ class Moments:
     mse_se: Array
 
 
+@instead_of(dim="axis", generator="rng", key="rng")
 def compare(
     estimators: Sequence[Estimator],
     oracle: Oracle,
@@ -83,7 +86,8 @@ def compare(
         What to compare. With an int seed or a JAX key all of them get the same randomness.
     oracle : callable
         ``oracle(value)`` returns the loss and its gradient for the value, and optionally its direct
-        gradient for the logits. The value has a further leading axis, of draws.
+        gradient for the logits. The value has a further leading axis, of draws. PyTorch's record
+        of how the answer was computed is dropped.
     logits : floating array ``(..., n)``
         Unnormalised log-probabilities.
     draws : int
@@ -103,7 +107,7 @@ def compare(
     Raises
     ------
     TypeError, ValueError
-        As in ``gradient``, or ``draws`` is below 4.
+        As in ``gradient``, or ``draws`` is below 4, or there is no sequence of estimators.
 
     Examples
     --------
@@ -117,9 +121,18 @@ def compare(
     >>> bool(many.variance < one.variance)
     True
     """
-    check_count("draws", draws, 4)
+    draws = check_count("draws", draws, 4)
+    if isinstance(estimators, Estimator) or not isinstance(estimators, Iterable):
+        raise TypeError(
+            f"estimators is {estimators!r}; a list such as [rbgs.GumbelRao(0.5)] is wanted"
+        )
+    estimators = list(estimators)
+    for estimator in estimators:
+        check_estimator("one of the estimators", estimator)
+    oracle = _without_record(oracle)
     exact = exact_gradient(oracle, logits, mask=mask, axis=axis)
     rows = read_logits(logits, mask, axis)
+    rng = check_source("rng", rng, logits)
     axis = rows.axis
     xp = array_namespace(exact)
     groups = min(_GROUPS, draws // 2)
@@ -149,6 +162,14 @@ def compare(
         parts = [_accumulate(estimates(size)) for size in sizes]
         moments.append(_moments(estimator, sizes, parts))
     return moments
+
+
+def _without_record(oracle: Oracle) -> Oracle:
+    def answer(value: Array) -> tuple[Array, ...]:
+        found = oracle(value)
+        return tuple(map(detached, found)) if isinstance(found, tuple) else found
+
+    return answer
 
 
 def _widest(xp: Namespace, x: Array) -> object:

@@ -5,6 +5,7 @@ import math
 from array_api_compat import array_namespace
 
 from rbgs.arrays.devices import device
+from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.oracle import evaluate
 from rbgs.arrays.rows import read_logits
 from rbgs.arrays.typing import Array, Oracle
@@ -13,6 +14,7 @@ from rbgs.arrays.typing import Array, Oracle
 _BLOCK = 2**22
 
 
+@instead_of(dim="axis")
 def exact_gradient(
     oracle: Oracle, logits: Array, *, mask: Array | None = None, axis: int = -1
 ) -> Array:

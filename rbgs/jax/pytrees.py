@@ -12,7 +12,7 @@ from rbgs.conditional.samples import ConditionalSamples
 from rbgs.draw import Draw, FixedPoints
 
 # The fields of a draw that are part of its structure; so is a temperature that is no array.
-_CONSTANTS = {"axis", "batch", "control_variate", "dtype", "samples", "weights"}
+_CONSTANTS = {"axis", "batch", "control_variate", "dtype", "estimator", "samples", "weights"}
 
 
 def _flatten(x: Any) -> tuple[list[Any], tuple[Any, ...]]:
@@ -27,7 +27,9 @@ def _flatten(x: Any) -> tuple[list[Any], tuple[Any, ...]]:
 
 def _unflatten(kind: type, structure: tuple[Any, ...], nodes: Any) -> Any:
     names, constants = structure
-    return kind(**dict(zip(names, nodes, strict=True)), **dict(constants))
+    made: Any = object.__new__(kind)
+    vars(made).update(zip(names, nodes, strict=True), **dict(constants))
+    return made
 
 
 for _kind in (Draw, Rows, FixedPoints, ConditionalSamples, ConditionalExpectation):

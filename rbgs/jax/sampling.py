@@ -8,12 +8,15 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from rbgs.arrays.inputs import check_logits
+from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.typing import Generator
-from rbgs.doors import at_temperature, check_arguments, temperature_array
+from rbgs.doors import at_temperature, check_arguments, settled, temperature_array
 from rbgs.draw import Draw
 from rbgs.estimators.base import Estimator
+from rbgs.random.source import check_source
 
 
+@instead_of(dim="axis", rng="key", generator="key")
 def sample(
     estimator: Estimator,
     key: Generator,
@@ -82,11 +85,12 @@ def sample(
     """
     if isinstance(logits, np.ndarray):
         logits = jax.numpy.asarray(logits)
-    fix = "jax.dlpack.from_dlpack(logits)"
-    check_arguments(estimator, logits, jax.Array, "rbgs.jax", fix)
+    convert, make = "jax.dlpack.from_dlpack(logits)", "jax.numpy.asarray(logits)"
+    check_arguments(estimator, logits, jax.Array, "rbgs.jax", convert, make)
     axis = check_logits(logits, axis)
+    estimator = settled(estimator, logits)
     if noise is None and estimator._needs_noise(index):
-        noise = estimator.noise(logits, key, axis=axis)
+        noise = estimator.noise(logits, check_source("key", key, logits), axis=axis)
     elif key is not None and noise is not None:
         raise ValueError("both key and noise are given: pass key=None or no noise")
     temperature = temperature_array(estimator)

@@ -2,12 +2,16 @@
 
 import math
 from dataclasses import dataclass, replace
-from operator import index as as_integer
+from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from rbgs.arrays.devices import device
+from rbgs.arrays.inputs import check_count
+from rbgs.arrays.scalars import as_int
+from rbgs.arrays.tracing import is_traced
 from rbgs.arrays.typing import Array
 from rbgs.random.threefry import further_bits, single_precision, threefry2x32
 
@@ -37,9 +41,9 @@ class Key:
     Raises
     ------
     TypeError
-        The seed is not an integer.
+        The seed, the start or the shape is not made of integers.
     ValueError
-        The seed is out of range.
+        The seed is out of range, or the start is negative or does not lie within the shape.
 
     References
     ----------
@@ -62,6 +66,16 @@ class Key:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", _integer("the seed of a Key", self.seed, _WORD**2))
+        object.__setattr__(self, "start", tuple(map(_place, self.start)))
+        if self.shape is None:
+            return
+        shape = tuple(check_count("a size in the shape of a Key", x, 0) for x in self.shape)
+        object.__setattr__(self, "shape", shape)
+        if len(self.start) > len(shape) or any(
+            isinstance(first, int) and first > size
+            for first, size in zip(self.start, shape, strict=False)
+        ):
+            raise ValueError(f"the start {self.start} of a Key lies outside the shape {shape}")
 
     def fold_in(self, data: int) -> "Key":
         """Return a key for a number, such as that of a step or an epoch.
@@ -74,7 +88,8 @@ class Key:
         Returns
         -------
         Key
-            A key whose numbers are independent of this one's, and of those for other data.
+            A key whose numbers are independent of this one's, and of those for other data; it is
+            for the same shard, if this one is for a shard.
 
         Raises
         ------
@@ -91,7 +106,8 @@ class Key:
         """
         data = _integer("the number to fold into a Key", data, _WORD)
         high, low = threefry2x32(self._words(np.zeros(1)), _int32(np.zeros(1), 0, data))
-        return Key((int(high[0]) % _WORD) * _WORD + int(low[0]) % _WORD)
+        seed = (int(high[0]) % _WORD) * _WORD + int(low[0]) % _WORD
+        return replace(self, seed=seed)
 
     def split(self, count: int = 2) -> list["Key"]:
         """Return independent keys: ``fold_in`` of 0, 1, ... up to ``count``.
@@ -104,7 +120,12 @@ class Key:
         Returns
         -------
         list of Key
-            The keys.
+            The keys, for the same shard, if this one is for a shard.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The count is no integer, or is negative.
 
         Examples
         --------
@@ -113,7 +134,7 @@ class Key:
         >>> first == second
         False
         """
-        return [self.fold_in(i) for i in range(count)]
+        return [self.fold_in(i) for i in range(check_count("count", count, 0))]
 
     def at(self, *start: int | Array, shape: tuple[int, ...] | None = None) -> "Key":
         """Return the key for a shard, whose noise is its part of the whole array's noise.
@@ -122,7 +143,8 @@ class Key:
         ----------
         *start : int or integer array ``()``
             The place of the shard's first entry in the whole array, axis by axis; 0 for the axes
-            left out. It may be traced, such as a multiple of ``jax.lax.axis_index``.
+            left out. It may be traced, such as a multiple of ``jax.lax.axis_index``; then nobody
+            can check that the shard lies within the whole.
         shape : tuple of int, optional
             Shape of the whole array of noise. Needed only if the array is cut along other axes than
             the first.
@@ -130,7 +152,13 @@ class Key:
         Returns
         -------
         Key
-            The key for the shard.
+            The key for the shard; its place replaces that of an earlier call.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A start is no integer, is negative, or lies outside the shape. What only the shape of
+            the shard shows raises when the noise is drawn.
 
         Examples
         --------
@@ -161,7 +189,7 @@ class Key:
         Raises
         ------
         ValueError
-            More than 2**32 numbers are asked of one key.
+            More than 2**32 numbers are asked of one key, or the shard does not fit the whole.
 
         Examples
         --------
@@ -169,9 +197,7 @@ class Key:
         >>> rbgs.Key(0).uniform((3,), np.zeros(1)).round(3)
         array([0.418, 0.216, 0.965])
         """
-        whole = shape if self.shape is None else self.shape
-        if math.prod(whole) > _WORD:
-            raise ValueError(f"one Key gives 2**32 numbers, not as many as {whole} has: split it")
+        whole = self._whole(shape)
         xp = array_namespace(like)
         here = device(like)
         # int32 wraps around, which is what a counter modulo 2**32 needs.
@@ -180,7 +206,8 @@ class Key:
             stride = math.prod(whole[axis + 1 :])
             steps = xp.arange(length, dtype=xp.int32, device=here)
             if axis < len(self.start):
-                steps = steps + self.start[axis]
+                first = self.start[axis]
+                steps = steps + (_int32(like, first)[0] if isinstance(first, int) else first)
             steps = xp.astype(steps, xp.int32) * _int32(like, stride)[0]
             counter = counter + xp.reshape(steps, (-1,) + (1,) * (len(shape) - axis - 1))
         counter = xp.reshape(counter, (-1,))
@@ -194,6 +221,41 @@ class Key:
             drawn = single_precision(x ^ y, further, like.dtype)
         return xp.reshape(drawn, shape)
 
+    def _part(self, start: tuple[int, ...], shape: tuple[int, ...]) -> "Key":
+        """Return the key for a part of what this one is for, an array of a shape."""
+        first = (*self.start, *(0,) * (len(shape) - len(self.start)))
+        moved = tuple(a + b for a, b in zip(first, start, strict=True))
+        return replace(self, start=moved, shape=self._whole(shape))
+
+    def _whole(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the whole array, of which noise of a shape is the part."""
+        start, whole = self.start, self.shape
+        if len(start) > len(shape) or (whole is not None and len(whole) != len(shape)):
+            raise ValueError(
+                f"a Key for a shard at {start} of shape {whole} has another number of axes than "
+                f"the noise, whose shape is {shape}: see Key.at"
+            )
+        if whole is None:
+            if any(not isinstance(first, int) or first for first in start[1:]):
+                raise ValueError(
+                    f"a Key for a shard at {start}, cut along other axes than the first, needs the "
+                    "shape of the whole array of noise: key.at(*start, shape=shape)"
+                )
+            first = start[0] if start and isinstance(start[0], int) else 0
+            whole = (first + shape[0], *shape[1:]) if shape else ()
+        ends = [
+            first + length if isinstance(first, int) else length
+            for first, length in zip_longest(start, shape, fillvalue=0)
+        ]
+        if any(end > size for end, size in zip(ends, whole, strict=True)):
+            raise ValueError(
+                f"a shard of shape {shape} that starts at {start} does not fit into the whole, "
+                f"whose shape is {whole}"
+            )
+        if math.prod(whole) > _WORD:
+            raise ValueError(f"one Key gives 2**32 numbers, not as many as {whole} has: split it")
+        return whole
+
     def _words(self, like: Array) -> tuple[Array, ...]:
         return _int32(like, self.seed // _WORD, self.seed % _WORD)
 
@@ -205,14 +267,27 @@ def _int32(like: Array, *words: int) -> tuple[Array, ...]:
     return tuple(xp.asarray([word], dtype=xp.int32, device=device(like)) for word in signed)
 
 
+def _place(start: Any) -> Any:
+    """Return where a shard starts along one axis: an int, or an integer that has no value yet."""
+    if not is_traced(start):
+        return check_count("the start of a Key", start, 0)
+    if start.ndim or not array_namespace(start).isdtype(start.dtype, "integral"):
+        raise TypeError(
+            f"the start of a Key must be an integer (), got {start.dtype} {tuple(start.shape)}"
+        )
+    return start
+
+
 def _integer(name: str, value: int, limit: int) -> int:
     try:
-        value = as_integer(value)
-    except Exception as error:  # JAX raises an error of its own for a traced value
+        number = as_int(name, value)
+    except TypeError as error:
+        if not is_traced(value):
+            raise
         raise TypeError(
             f"{name} must be an int, got {type(value).__name__}. Inside a JAX transformation use "
             "jax.random.fold_in and jax.random.key, which give the same numbers"
         ) from error
-    if not 0 <= value < limit:
-        raise ValueError(f"{name} must lie in 0 .. 2**{limit.bit_length() - 1} - 1, got {value}")
-    return value
+    if not 0 <= number < limit:
+        raise ValueError(f"{name} must lie in 0 .. 2**{limit.bit_length() - 1} - 1, got {number}")
+    return number

@@ -4,7 +4,12 @@ Values are exactly one-hot; the derivative is the estimator's hand-derived produ
 in forward mode.
 """
 
-from rbgs.torch.module import Sampler
-from rbgs.torch.sampling import gumbel_softmax, sample
+from rbgs.doors import not_installed
+
+try:
+    from rbgs.torch.module import Sampler
+    from rbgs.torch.sampling import gumbel_softmax, sample
+except ModuleNotFoundError as error:
+    raise not_installed(error, "torch") from None
 
 __all__ = ["Sampler", "gumbel_softmax", "sample"]

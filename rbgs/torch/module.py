@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.typing import Generator
+from rbgs.doors import check_pathwise
 from rbgs.estimators.base import Estimator
 from rbgs.torch.sampling import sample
 
@@ -24,7 +26,8 @@ class Sampler(torch.nn.Module):
     Raises
     ------
     TypeError
-        The temperature is a tensor: call :func:`sample` for that.
+        The temperature is a tensor: call :func:`sample` for that. Or the estimator is none, or
+        :class:`~rbgs.Reinforce`.
 
     Notes
     -----
@@ -43,8 +46,10 @@ class Sampler(torch.nn.Module):
     GumbelRao(temperature=0.5, samples=16, sampling='lattice', control_variate=None)
     """
 
+    @instead_of(axis="dim")
     def __init__(self, estimator: Estimator, *, dim: int = -1) -> None:
         super().__init__()
+        check_pathwise(estimator)
         self.estimator: Any = estimator
         self.dim = dim
         self.temperature = self.temperature  # check it
@@ -64,6 +69,7 @@ class Sampler(torch.nn.Module):
             )
         self.estimator = replace(self.estimator, temperature=temperature)
 
+    @instead_of(rng="generator", key="generator")
     def forward(
         self,
         logits: Tensor,

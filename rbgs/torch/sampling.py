@@ -4,15 +4,18 @@ import torch
 from torch import Tensor
 
 from rbgs.arrays.inputs import check_logits, wide_dtype
+from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.typing import Generator
 from rbgs.doors import check_arguments, temperature_array
 from rbgs.estimators.base import Estimator
 from rbgs.estimators.gumbel_rao import GumbelRao
 from rbgs.estimators.relaxation import GumbelSoftmax
 from rbgs.random.noise import uniform_of_torch
+from rbgs.random.source import check_source
 from rbgs.torch.function import Call, ReverseSample, Sample
 
 
+@instead_of(axis="dim", rng="generator", key="generator")
 def sample(
     estimator: Estimator,
     logits: Tensor,
@@ -82,7 +85,8 @@ def sample(
     >>> bool(logits.grad.abs().sum() > 0)
     True
     """
-    check_arguments(estimator, logits, Tensor, "rbgs.torch", "torch.from_dlpack(logits)")
+    convert, make = "torch.from_dlpack(logits)", "torch.tensor(logits)"
+    check_arguments(estimator, logits, Tensor, "rbgs.torch", convert, make)
     dim = check_logits(logits, dim)
     temperature = temperature_array(estimator)
     if isinstance(temperature, Tensor) and temperature.requires_grad:
@@ -92,7 +96,9 @@ def sample(
             shape, dtype = estimator._noise_shape(logits.shape, dim), wide_dtype(logits)
             noise = uniform_of_torch(None, shape, dtype, logits.device)
         else:
-            noise = estimator.noise(logits.detach(), generator, axis=dim)
+            logits_ = logits.detach()
+            generator = check_source("generator", generator, logits_)
+            noise = estimator.noise(logits_, generator, axis=dim)
     elif generator is not None and noise is not None:
         raise ValueError("both generator and noise are given: pass one of them")
     # The compiler takes no function that has a forward mode.
@@ -101,6 +107,7 @@ def sample(
     return value
 
 
+@instead_of(axis="dim", rng="generator", key="generator")
 def gumbel_softmax(
     logits: Tensor,
     tau: float | Tensor = 1,

@@ -63,6 +63,78 @@ def test_a_shard_has_its_part_of_the_noise(seed, shape, data):
     np.testing.assert_array_equal(part, whole[chosen])
 
 
+def test_keys_of_a_shard_stay_keys_of_it():
+    shard = rbgs.Key(3).at(4, shape=(6, 2))
+    assert shard.fold_in(7) == rbgs.Key(3).fold_in(7).at(4, shape=(6, 2))
+    assert shard.split(3) == [key.at(4, shape=(6, 2)) for key in rbgs.Key(3).split(3)]
+    like = np.zeros(1)
+    whole = rbgs.Key(3).fold_in(7).uniform((6, 2), like)
+    np.testing.assert_array_equal(shard.fold_in(7).uniform((2, 2), like), whole[4:])
+
+
+def test_a_part_of_a_shard(xp):
+    like = xp.zeros(1, dtype=xp.float64)
+    whole = rbgs.Key(3).uniform((6, 5, 4), np.zeros(1))
+    shard = rbgs.Key(3).at(2, 1, shape=(6, 5, 4))._part((1, 0, 2), (3, 4, 4))
+    np.testing.assert_array_equal(to_numpy(shard.uniform((2, 3, 2), like)), whole[3:5, 1:4, 2:])
+    rows = rbgs.Key(3).at(2)._part((1, 0, 2), (3, 5, 4))
+    np.testing.assert_array_equal(to_numpy(rows.uniform((2, 3, 2), like)), whole[3:5, :3, 2:])
+
+
+def test_counters_from_two_to_the_31_on(xp):
+    like = xp.zeros(1, dtype=xp.float64)
+    for start in (2**31 - 2, 2**31, 2**32 - 4):
+        flat = to_numpy(rbgs.Key(3).at(start).uniform((4,), like))
+        pairs = to_numpy(rbgs.Key(3).at(start // 2).uniform((2, 2), like))
+        cut = rbgs.Key(3).at(start // 4, start % 4, shape=(2**30, 4)).uniform((1, 2), like)
+        np.testing.assert_array_equal(flat, pairs.reshape(-1))
+        np.testing.assert_array_equal(flat[:2], to_numpy(cut)[0])
+    with pytest.raises(ValueError, match="split it"):
+        rbgs.Key(3).at(2**32 - 3).uniform((4,), like)
+
+
+@pytest.mark.parametrize(
+    ("start", "shape", "of_part", "error", "message"),
+    [
+        ((-1,), None, (2, 3), ValueError, "at least 0, got -1"),
+        ((1.5,), None, (2, 3), TypeError, "must be an int, got float"),
+        ((True,), None, (2, 3), TypeError, "must be an int, got bool"),
+        ((0,), (2.5, 3), (2, 3), TypeError, "must be an int, got float"),
+        ((0,), (-2, 3), (2, 3), ValueError, "at least 0, got -2"),
+        ((0, 0, 0), (6, 3), (2, 3), ValueError, "outside the shape"),
+        ((7,), (6, 3), (2, 3), ValueError, "outside the shape"),
+        ((0, 0, 0), None, (2, 3), ValueError, "another number of axes"),
+        ((0,), (6,), (2, 3), ValueError, "another number of axes"),
+        ((0,), (6, 3, 1), (2, 3), ValueError, "another number of axes"),
+        ((5,), (6, 3), (2, 3), ValueError, "does not fit into the whole"),
+        ((0, 1), (6, 3), (2, 3), ValueError, "does not fit into the whole"),
+        ((0,), (6, 2), (2, 3), ValueError, "does not fit into the whole"),
+        ((0, 1), None, (2, 3), ValueError, r"needs the shape of the whole.*key\.at"),
+        ((2**31,), None, (2, 3), ValueError, "split it"),
+    ],
+    ids=str,
+)
+def test_a_place_that_is_none_is_refused(start, shape, of_part, error, message):
+    with pytest.raises(error, match=message):
+        rbgs.Key(0).at(*start, shape=shape).uniform(of_part, np.zeros(1))
+    with pytest.raises(error, match=message):
+        rbgs.Key(0, start, shape).uniform(of_part, np.zeros(1))
+
+
+def test_a_traced_start():
+    jax = pytest.importorskip("jax")
+
+    def part(start, shape):
+        return rbgs.Key(3).fold_in(1).at(start, shape=shape).uniform((2, 3), jax.numpy.zeros(1))
+
+    whole = rbgs.Key(3).fold_in(1).uniform((6, 3), np.zeros(1, jax.numpy.zeros(1).dtype))
+    for shape in (None, (6, 3)):
+        np.testing.assert_array_equal(jax.jit(part, static_argnums=1)(4, shape), whole[4:])
+    assert rbgs.Key(0).at(jax.numpy.asarray(4)) == rbgs.Key(0).at(np.int32(4)) == rbgs.Key(0).at(4)
+    with pytest.raises(TypeError, match=r"must be an integer \(\), got float"):
+        jax.jit(part, static_argnums=1)(1.5, None)
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=name)
 def test_the_same_draw_in_every_library(xp, estimator):
     logits = np.random.default_rng(0).normal(size=(6, 4))
@@ -109,6 +181,12 @@ def test_a_seed_out_of_range_is_refused(seed):
 def test_a_seed_of_another_kind_is_refused():
     with pytest.raises(TypeError, match="must be an int, got float"):
         rbgs.Key(0.5)
+    with pytest.raises(TypeError, match="must be an int, got bool"):
+        rbgs.Key(True)
+    with pytest.raises(TypeError, match="must be an int, got float"):
+        rbgs.Key(0).split(1.5)
+    with pytest.raises(ValueError, match="count must be at least 0, got -1"):
+        rbgs.Key(0).split(-1)
 
 
 def test_too_many_numbers_are_refused():
