@@ -9,17 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Annotated
 
-import estimators
 import jax.numpy as jnp
-import listops
-import listops_data
 import numpy as np
 import torch
 import typer
-import vae
-from progress import steps_left
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.experiments import estimators, listops, listops_data, vae
+from benchmarks.output.progress import steps_left
 
 NAMES = ("ST-GS", "GR")
 _VAE = ((2, 20), (16, 20), (2, 200), (16, 200))

@@ -10,18 +10,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-import listops
 import numpy as np
 import pandas as pd
-import paper
-import plots
 import typer
-import vae
 from matplotlib import pyplot as plt
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from store import Store
+
+from benchmarks.experiments import listops, paper, plots, vae
+from benchmarks.sweeps.store import Store
 
 
 @dataclass(frozen=True)
@@ -210,12 +208,12 @@ def main(
         if not frames:
             continue
         commands = [
-            f"python benchmarks/sweep.py benchmarks/sweeps/{name} --data DIR"
+            f"python -m benchmarks.sweeps.run benchmarks/sweeps/{name} --data DIR"
             for store in stores
             for name, specification in store.sweeps().items()
             if f'"{experiment}"' in specification
         ]
-        commands.append("python benchmarks/report.py out/rows.sqlite")
+        commands.append("python -m benchmarks.sweeps.report out/rows.sqlite")
         typer.echo(write(pd.concat(frames, ignore_index=True), experiment, commands, out))
     failed = sum(int(store.frame()["error"].notna().sum()) for store in stores)
     typer.echo(f"results: {out}; cells that failed: {failed}")

@@ -13,14 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import categorical_vae as cvae
-import estimators
-import images
 import jax
 import jax.numpy as jnp
 import optax
 import typer
 from rich.console import Console
+
+from benchmarks.experiments import categorical_vae as cvae
+from benchmarks.experiments import estimators, images
 
 # Up to this many latent values the gradient is enumerated.
 _ENUMERABLE = 2**12
@@ -264,8 +264,8 @@ def main(
 ) -> None:
     """Train the VAE with several estimators; print a table and draw the course of training."""
     # Only the command needs these.
-    import plots
-    from progress import steps_left
+    from benchmarks.experiments import plots
+    from benchmarks.output.progress import steps_left
 
     folder = None if data in images.SOURCES else Path(data)
     names = estimator or estimators.NAMES

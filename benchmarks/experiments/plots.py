@@ -5,12 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import estimators
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.experiments import estimators
 
 mpl.use("agg")
 from matplotlib import pyplot as plt

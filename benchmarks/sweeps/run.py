@@ -28,11 +28,11 @@ import dask
 import numpy as np
 import typer
 from distributed import Client, Future, LocalCluster, as_completed
-from progress import steps_left
 from rich.console import Console
-from store import Row, Store, cell_name
 
 import rbgs
+from benchmarks.output.progress import steps_left
+from benchmarks.sweeps.store import Row, Store, cell_name
 
 HERE = Path(__file__).parent
 _EXPERIMENTS = ("vae", "listops")
@@ -63,7 +63,7 @@ def cells(specification: dict[str, Any]) -> Iterator[dict[str, Any]]:
     unknown = set(specification) - {"experiment", "fixed", "grid", "random"}
     if unknown or specification.get("experiment") not in _EXPERIMENTS:
         raise ValueError(f"unknown entries {unknown}, or experiment not among {_EXPERIMENTS}")
-    config = importlib.import_module(specification["experiment"]).Config
+    config = importlib.import_module(f"benchmarks.experiments.{specification['experiment']}").Config
     grid = specification.get("grid", {})
     names = sorted(grid, key=lambda name: name != "seed")
     trials = list(_trials(specification.get("random")))
@@ -105,7 +105,7 @@ def run_cell(experiment: str, config: dict[str, Any], data: str | None) -> Row:
     started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     result = error = None
     try:
-        module = importlib.import_module(experiment)
+        module = importlib.import_module(f"benchmarks.experiments.{experiment}")
         result = module.train(module.Config(**config), None if data is None else Path(data))
     except Exception:
         error = traceback.format_exc()

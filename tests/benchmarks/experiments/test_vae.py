@@ -1,9 +1,6 @@
 """The VAE: its bound and its gradients against enumeration."""
 
-import subprocess
-import sys
-from pathlib import Path
-
+import commands
 import numpy as np
 import pytest
 from backends import Backend
@@ -13,11 +10,8 @@ pytest.importorskip("typer")
 jax = pytest.importorskip("jax")
 Backend.JAX.load()
 
-import categorical_vae as cvae  # noqa: E402
-import estimators  # noqa: E402
-import vae  # noqa: E402
-
-SCRIPT = Path(vae.__file__)
+from benchmarks.experiments import categorical_vae as cvae  # noqa: E402
+from benchmarks.experiments import estimators, vae  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -202,5 +196,5 @@ def test_smoke(tmp_path):
     pytest.importorskip("sklearn")
     pytest.importorskip("pandas")
     figure = tmp_path / "vae.png"
-    subprocess.run([sys.executable, SCRIPT, "--smoke", "--figure", figure], check=True)
+    commands.run("experiments.vae", "--smoke", "--figure", figure)
     assert figure.stat().st_size > 10_000

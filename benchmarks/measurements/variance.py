@@ -14,13 +14,13 @@ from typing import Annotated
 
 import matplotlib as mpl
 import numpy as np
-import peers
 import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 import rbgs
+from benchmarks.measurements import peers
 
 CATEGORIES = (2, 4, 8, 16, 64, 1024)
 TEMPERATURES = (0.05, 0.1, 0.3, 0.5, 1.0, 2.0)

@@ -6,10 +6,8 @@ for module in ("optax", "torch", "typer", "matplotlib"):
     pytest.importorskip(module)
 pd = pytest.importorskip("pandas")
 
-import paper  # noqa: E402
-import plots  # noqa: E402
-import report  # noqa: E402
-import vae  # noqa: E402
+from benchmarks.experiments import paper, plots, vae  # noqa: E402
+from benchmarks.sweeps import report  # noqa: E402
 
 
 def runs(scores, **config):

@@ -15,16 +15,15 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Annotated, Any
 
-import estimators
-import listops_data
 import numpy as np
 import torch
 import typer
-from listops_data import Example
 from rich.console import Console
-from tree_lstm import TreeLSTM
 
 import rbgs
+from benchmarks.experiments import estimators, listops_data
+from benchmarks.experiments.listops_data import Example
+from benchmarks.experiments.tree_lstm import TreeLSTM
 
 NAMES = tuple(name for name in estimators.NAMES if name.startswith(("ST-GS", "GR")))
 SMOKE_MARGIN = 0.3
@@ -204,8 +203,8 @@ def main(
 ) -> None:
     """Train the tree-LSTM with several estimators; print a table, draw the course of training."""
     # Only the command needs these.
-    import plots
-    from progress import steps_left
+    from benchmarks.experiments import plots
+    from benchmarks.output.progress import steps_left
 
     torch.set_num_threads(1)  # the nodes are small: more threads only wait for one another
     base = Config(

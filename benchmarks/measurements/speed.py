@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import overheads
-import peers
 import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 import rbgs
+from benchmarks.measurements import overheads, peers
 
 WORKLOADS = (
     ((20, 60), 4, 10),
