@@ -22,7 +22,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
+from zipfile import ZipFile
 
 import dask
 import numpy as np
@@ -30,11 +32,12 @@ import typer
 from distributed import Client, Future, LocalCluster, as_completed
 from rich.console import Console
 
+import benchmarks
 import rbgs
 from benchmarks.output.progress import steps_left
 from benchmarks.sweeps.store import Row, Store, cell_name
 
-HERE = Path(__file__).parent
+_PACKAGE = Path(benchmarks.__file__).parent
 _EXPERIMENTS = ("vae", "listops")
 # A worker is one thread, also within the libraries.
 _ONE_THREAD = {
@@ -139,9 +142,18 @@ def connect(scheduler: str | None, workers: int) -> Client:
             )
         return Client(cluster)
     client = Client(scheduler)
-    for path in sorted(HERE.glob("*.py")):
-        client.upload_file(str(path), load=False)
+    upload(client)
     return client
+
+
+def upload(client: Client) -> None:
+    """Send this package to a cluster, as one archive that its processes import from."""
+    with TemporaryDirectory() as folder:
+        archive = Path(folder, f"{_PACKAGE.name}.zip")
+        with ZipFile(archive, "w") as zipped:
+            for path in sorted(_PACKAGE.rglob("*.py")):
+                zipped.write(path, path.relative_to(_PACKAGE.parent))
+        client.upload_file(str(archive))
 
 
 def run(
