@@ -12,9 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.experiments import estimators
-
-mpl.use("agg")
-from matplotlib import pyplot as plt
+from benchmarks.output import figures
 
 Row = dict[str, Any]
 _COLOURS = dict(zip(estimators.NAMES, mpl.color_sequences["tab10"], strict=False))
@@ -85,17 +83,21 @@ def draw_training(rows: Sequence[Row], path: Path, values: Sequence[str]) -> Non
     """Draw values along training; those that no run has are left out."""
     frames = {value: course(rows, value) for value in values}
     frames = {value: frame for value, frame in frames.items() if frame.notna().any(axis=None)}
-    figure, axes = plt.subplots(
-        1, len(frames), figsize=(4.6 * len(frames), 3.6), layout="constrained", squeeze=False
-    )
-    for ax, (value, frame) in zip(axes[0], frames.items(), strict=True):
+    figure, axes = row_of_panels(len(frames))
+    for ax, (value, frame) in zip(axes, frames.items(), strict=True):
         draw_lines(ax, frame)
         ax.set(xlabel="training steps", ylabel=_LABELS[value])
     save(figure, path)
 
 
+def row_of_panels(count: int) -> tuple[Any, Any]:
+    """Return a figure and its axes, side by side."""
+    figure, axes = figures.panels(1, count, (4.6 * count, 3.6))
+    return figure, axes[0]
+
+
 def save(figure: Any, path: Path) -> None:
-    """Write a figure, with one legend for its panels and the folder that it goes to."""
+    """Write a figure, with one legend for its panels."""
     lines: dict[str, Any] = {}
     for ax in figure.axes:
         lines |= {line.get_label(): line for line in ax.get_lines()}
@@ -103,6 +105,4 @@ def save(figure: Any, path: Path) -> None:
     figure.legend(
         [lines[name] for name in ordered], ordered, loc="outside right center", fontsize="small"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    figures.save(figure, path)

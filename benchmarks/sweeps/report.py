@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import typer
-from matplotlib import pyplot as plt
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -124,28 +123,23 @@ def draw_moments(frame: pd.DataFrame, path: Path) -> None:
         for name, moments in zip(measured["estimator"], measured["moments"], strict=True)
         for m in moments
     ).dropna()
-    panels = len(groups) + (len(errors) > 0)
-    figure, axes = plt.subplots(
-        1, panels, figsize=(4.6 * panels, 3.6), layout="constrained", squeeze=False
-    )
-    for ax, ((arity, batch), runs) in zip(axes[0], groups, strict=False):
+    figure, axes = plots.row_of_panels(len(groups) + (len(errors) > 0))
+    for ax, ((arity, batch), runs) in zip(axes, groups, strict=False):
         plots.draw_lines(ax, plots.course(runs.to_dict("records"), "variance"))
         ax.set(title=f"{arity}-ary, B = {batch}", xlabel="training steps")
         ax.set_ylabel("log10 trace of the gradient's covariance")
     if len(errors):
         mean = np.log10(errors.pivot_table("mse", "temperature", "estimator"))
-        plots.draw_lines(axes[0, -1], mean[plots.order(mean.columns)], marker="o")
-        axes[0, -1].set(xscale="log", xlabel="τ", ylabel="log10 mean squared error of the gradient")
+        plots.draw_lines(axes[-1], mean[plots.order(mean.columns)], marker="o")
+        axes[-1].set(xscale="log", xlabel="τ", ylabel="log10 mean squared error of the gradient")
     plots.save(figure, path)
 
 
 def draw_iterations(frame: pd.DataFrame, path: Path) -> None:
     """Draw figure 2c: training steps until the validation bound is below a threshold."""
     groups = list(frame.groupby(["arity", "batch"]))
-    figure, axes = plt.subplots(
-        1, len(groups), figsize=(4.6 * len(groups), 3.6), layout="constrained", squeeze=False
-    )
-    for ax, ((arity, batch), runs) in zip(axes[0], groups, strict=True):
+    figure, axes = plots.row_of_panels(len(groups))
+    for ax, ((arity, batch), runs) in zip(axes, groups, strict=True):
         bounds = plots.course(runs.to_dict("records"), "bound").cummin()
         steps = bounds.index.to_numpy()
         lowest = bounds.min().min()

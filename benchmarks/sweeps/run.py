@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Annotated, Any
 from zipfile import ZipFile
 
@@ -50,6 +51,10 @@ _ONE_THREAD = {
 }
 
 
+def _experiment(name: str) -> ModuleType:
+    return importlib.import_module(f"benchmarks.experiments.{name}")
+
+
 def cells(specification: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the configuration of every cell, complete with the defaults.
 
@@ -66,7 +71,7 @@ def cells(specification: dict[str, Any]) -> Iterator[dict[str, Any]]:
     unknown = set(specification) - {"experiment", "fixed", "grid", "random"}
     if unknown or specification.get("experiment") not in _EXPERIMENTS:
         raise ValueError(f"unknown entries {unknown}, or experiment not among {_EXPERIMENTS}")
-    config = importlib.import_module(f"benchmarks.experiments.{specification['experiment']}").Config
+    config = _experiment(specification["experiment"]).Config
     grid = specification.get("grid", {})
     names = sorted(grid, key=lambda name: name != "seed")
     trials = list(_trials(specification.get("random")))
@@ -108,7 +113,7 @@ def run_cell(experiment: str, config: dict[str, Any], data: str | None) -> Row:
     started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     result = error = None
     try:
-        module = importlib.import_module(f"benchmarks.experiments.{experiment}")
+        module = _experiment(experiment)
         result = module.train(module.Config(**config), None if data is None else Path(data))
     except Exception:
         error = traceback.format_exc()
