@@ -1,9 +1,8 @@
 """Tables and figures that more than one command ends with."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -12,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.experiments import estimators
+from benchmarks.experiments.runs import Row
 from benchmarks.output import figures
 
-Row = dict[str, Any]
 _COLOURS = dict(zip(estimators.NAMES, mpl.color_sequences["tab10"], strict=False))
 _LABELS = {
     "bound": "validation bound / nats",
@@ -24,11 +23,6 @@ _LABELS = {
     "loss": "training loss",
 }
 _LOGARITHMIC = ("variance", "mse")
-
-
-def row(config: Any, result: Mapping[str, Any]) -> Row:
-    """Join a run's configuration and its results."""
-    return {**asdict(config), **result}
 
 
 def order(names: Iterable[str]) -> list[str]:
@@ -44,18 +38,37 @@ def mean_and_error(values: Sequence[float], digits: int = 2, scale: float = 1.0)
     return f"{x.mean():.{digits}f} ± {x.std(ddof=1) / np.sqrt(len(x)):.{digits}f}"
 
 
+class Column(NamedTuple):
+    """A column of a table: its heading, and how the numbers are written."""
+
+    heading: str
+    digits: int = 2
+    scale: float = 1.0
+
+
 def print_runs(
-    console: Console, rows: Sequence[Row], title: str, columns: Mapping[str, str]
+    console: Console, rows: Sequence[Row], title: str, columns: Mapping[str, Column]
 ) -> None:
     """Print for each estimator the mean ± standard error over its seeds."""
-    table = Table(title=title)
-    table.add_column("estimator")
-    for label in columns.values():
-        table.add_column(label, justify="right")
     frame = pd.DataFrame(rows)
+    seeds = frame["seed"].nunique()
+    noise = (
+        f"Mean ± standard error over {seeds} seeds"
+        if seeds > 1
+        else "One seed: what another would give is not known; --seeds 3 shows it"
+    )
+    table = Table(
+        title=title, caption=f"{noise}. The weights are those of the best evaluation in validation."
+    )
+    table.add_column("estimator")
+    for column in columns.values():
+        table.add_column(column.heading, justify="right")
     for name in order(frame["estimator"]):
         runs = frame[frame["estimator"] == name]
-        table.add_row(name, *(mean_and_error(runs[column]) for column in columns))
+        table.add_row(
+            name,
+            *(mean_and_error(runs[key], c.digits, c.scale) for key, c in columns.items()),
+        )
     console.print(table)
 
 

@@ -184,6 +184,16 @@ def test_a_run_is_determined_by_its_configuration():
     assert first["moments"][0]["temperature"] == 0.5
 
 
+def test_seeds_share_one_compiled_program():
+    pytest.importorskip("sklearn")
+    options = {"bits": 4, "hidden": (7,), "iterations": 4, "evaluations": 1, "draws": 2}
+    options |= {"valid_samples": 2, "test_samples": 2}
+    before = vae.train_steps._cache_size()
+    first, second = (vae.train(vae.Config(seed=seed, **options)) for seed in (0, 1))
+    assert vae.train_steps._cache_size() == before + 1
+    assert first["test"] != second["test"]
+
+
 def test_a_run_that_diverges_raises():
     pytest.importorskip("sklearn")
     config = vae.Config(bits=4, hidden=(8,), iterations=20, learning_rate=1e20, draws=4)
