@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import rbgs
+from benchmarks.experiments import estimators
 from benchmarks.measurements import overheads, peers
 from benchmarks.measurements.timing import alternate, ratio
 from benchmarks.output.progress import steps_left
@@ -41,7 +42,7 @@ def contenders(
     cotangent = rng.normal(size=logits.shape).astype(np.float32)
     data = (logits, cotangent)
     default = rbgs.GumbelRao(temperature, samples)
-    paper = rbgs.GumbelRao(temperature, samples, "monte_carlo", control_variate=False)
+    paper = estimators.make(f"GR-MC{samples}", temperature)
     named = {
         SOFTMAX: peers.torch_gumbel_softmax(*data, temperature),
         DENSE: peers.torch_dense(*data, temperature, samples),

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import rbgs
+from benchmarks.experiments import estimators
 from benchmarks.measurements import peers
 from benchmarks.measurements.timing import alternate, ratio
 from benchmarks.output.figures import panels, save
@@ -34,7 +35,7 @@ EXACT = 1e6  # factors above are rounding: nothing is left to vary
 
 
 def conditional_variance(
-    estimator: rbgs.GumbelRao, logits: np.ndarray, rows: int, seed: int
+    estimator: rbgs.Estimator, logits: np.ndarray, rows: int, seed: int
 ) -> float:
     """Return E[var(A v | D)] over random outcomes of some rows of logits ``(problem, n)``."""
     rng = np.random.default_rng(seed)
@@ -52,7 +53,7 @@ def reduction(n: int, temperature: float, samples: int, spread: float, rows: int
     problems = max(1, min(16, 256 // n))
     rows = max(200, min(rows, 2**23 // (n * samples * problems)))
     logits = spread * np.random.default_rng(n).normal(size=(problems, n))
-    one = rbgs.GumbelRao(temperature, 1, "monte_carlo", control_variate=False)
+    one = estimators.make("GR-MC1", temperature)
     independent = conditional_variance(one, logits, rows * min(8, samples), seed=1) / samples
     factors = []
     for sampling, reduced in SCHEMES.values():
@@ -99,7 +100,7 @@ def headline_table(rounds: int) -> Table:
         alternate(calls, 1)
         times = alternate(calls, rounds)
         flat = logits.reshape(-1, n)[:500].astype(np.float64)
-        one = rbgs.GumbelRao(temperature, 1, "monte_carlo", control_variate=False)
+        one = estimators.make("GR-MC1", temperature)
         gain = conditional_variance(one, flat, 800, 1) / 16
         gain /= conditional_variance(default, flat, 200, 1)
         ratios = [ratio(times["peer"], times[e]) for e in engines]
