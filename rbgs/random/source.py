@@ -13,7 +13,7 @@ from rbgs.arrays.tracing import is_traced
 from rbgs.arrays.typing import Array, Generator
 from rbgs.random.key import Key
 
-_OF_NUMPY = (np.random.Generator, np.random.BitGenerator, np.random.SeedSequence)
+_OF_NUMPY = (int, np.random.Generator, np.random.BitGenerator, np.random.SeedSequence)
 _OWN = {
     "torch": "a torch.Generator, ",
     "jax": "a jax.random.key(seed), ",
@@ -32,7 +32,7 @@ def check_source(name: str, rng: Generator, like: Array) -> Generator:
         return rng
     native = _native_library(rng)
     if native is None:
-        if not isinstance(rng, _OF_NUMPY):
+        if not is_of_numpy(rng) or isinstance(rng, int):
             return _seed(name, rng, like)
         if is_traced(like):
             raise ValueError(
@@ -52,6 +52,11 @@ def check_source(name: str, rng: Generator, like: Array) -> Generator:
             f"make it with torch.Generator(device={str(like.device)!r})"
         )
     return rng
+
+
+def is_of_numpy(rng: Generator) -> bool:
+    """Tell whether a source is a seed or one of NumPy's, which serve every library."""
+    return isinstance(rng, _OF_NUMPY)
 
 
 def _how(name: str, like: Array) -> str:
