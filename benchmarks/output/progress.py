@@ -22,6 +22,8 @@ _SECONDS = 60.0
 class Lines(Progress):
     """Progress where no bar can be drawn: every minute a line for each task that is under way.
 
+    After the last step of a task, while it is evaluated say, that is the last task.
+
     Parameters
     ----------
     console : Console
@@ -52,15 +54,17 @@ class Lines(Progress):
 
     def _tell(self) -> None:
         while not self._wait(_SECONDS):
-            for task in self.tasks:
-                if not task.finished:
-                    self.console.out(_line(task), highlight=False)
+            under_way = [task for task in self.tasks if not task.finished]
+            for task in under_way or self.tasks[-1:]:
+                self.console.out(_line(task), highlight=False)
 
 
 def _line(task: Task) -> str:
     done, total, elapsed = task.completed, task.total or 0.0, task.elapsed or 0.0
     line = f"{task.description}: {done:g} of {total:g}, {_time(elapsed)} spent"
-    return line if done == 0 else f"{line}, {_time(elapsed * (total - done) / done)} left"
+    if 0 < done < total:
+        line += f", {_time(elapsed * (total - done) / done)} left"
+    return line
 
 
 def _time(seconds: float) -> timedelta:

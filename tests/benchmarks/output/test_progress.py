@@ -48,6 +48,10 @@ def test_only_what_is_under_way_is_told():
     assert lines(Clock(60), ("a", 1, 3)) == []
 
 
+def test_what_comes_after_the_last_step_is_told_as_well():
+    assert lines(Clock(70), ("a", 3, 3), ("b", 3, 3)) == ["b: 3 of 3, 0:01:00 spent"]
+
+
 def test_the_thread_ends_with_the_work_also_when_that_fails():
     progress = steps_left(Console(file=io.StringIO()))
     with suppress(KeyError), progress:
