@@ -66,7 +66,7 @@ class GumbelRao(Estimator):
     (eq. 13), never more than that of straight-through Gumbel-softmax (propositions 1 and 2). With
     the control variate the form of eq. 13 holds, with a smaller first term where it pays. With
     the lattice the first term is not proportional to 1/K: at K = 16 it is 2 to 100 times smaller
-    than independent sampling's (``benchmarks/variance.py``). The second term is the same for all.
+    than independent sampling's (``nox -s variance``). The second term is the same for all.
     Propositions 1 and 2 are proved for the paper's scheme alone.
 
     The Gumbels are constants for the derivative, although eq. 9 writes them as a function of the

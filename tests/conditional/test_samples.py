@@ -51,7 +51,7 @@ def test_two_categories_are_exact_with_the_control_variate(logits, temperature, 
 @pytest.mark.parametrize(
     ("sampling", "reduced", "temperature", "factor"),
     [
-        # Variance-reduction factors at K = 16, below what benchmarks/variance.py measures.
+        # Variance-reduction factors at K = 16, below what `nox -s variance` measures.
         ("lattice", False, 0.5, 4.0),
         ("lattice", False, 1.0, 5.0),
         ("monte_carlo", True, 0.1, 20.0),
