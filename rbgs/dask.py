@@ -9,6 +9,7 @@ import numpy as np
 
 from rbgs.arrays.inputs import check_broadcast, check_logits, check_shape, wide_dtype
 from rbgs.arrays.keywords import instead_of
+from rbgs.arrays.scalars import is_array
 from rbgs.arrays.typing import Array
 from rbgs.doors import check_arguments, not_installed, settled, temperature_array
 from rbgs.draw import AnyDraw, Draw
@@ -154,6 +155,9 @@ def sample(
         raise ValueError("both key and noise are given: pass one of them")
     axes = tuple(range(logits.ndim))
     batch = _batch_axes(logits, axis)
+    rows = tuple(logits.shape[a] for a in batch)
+    if is_array(index) and index.ndim == 0:
+        index = da.broadcast_to(da.asarray(index), rows)
     operands: list[Any] = [logits, axes]
     for name, array, along, shape in (
         # The noise may have more entries along the category axis: that is an axis of its own.
@@ -163,7 +167,7 @@ def sample(
             tuple(logits.ndim if a == axis % logits.ndim else a for a in axes),
             estimator._noise_shape(logits.shape, axis),
         ),
-        ("index", index, batch, tuple(logits.shape[a] for a in batch)),
+        ("index", index, batch, rows),
         ("mask", _full_mask(mask, logits.shape), axes, logits.shape),
     ):
         if array is None or isinstance(array, (int, np.integer)):
@@ -195,7 +199,7 @@ def noise(estimator: Estimator, logits: da.Array, key: Key, *, axis: int = -1) -
     Returns
     -------
     Dask array
-        Uniforms on [0, 1), chunked like the logits.
+        Uniforms on [0, 1], chunked like the logits.
 
     Raises
     ------

@@ -52,7 +52,7 @@ def settled(estimator: Estimator, like: Array) -> Estimator:
 
 def not_installed(error: ModuleNotFoundError, framework: str) -> ModuleNotFoundError:
     """Return the error that says how to install a framework, if it is the one not found."""
-    if error.name != framework:
+    if (error.name or "").split(".")[0] != framework:
         return error
     message = f'rbgs.{framework} needs {framework}: pip install "rbgs[{framework}]"'
     return ModuleNotFoundError(message, name=framework)

@@ -288,3 +288,155 @@ def test_the_derivative_of_a_framework_through_a_draw_is_refused():
         with pytest.raises(NotImplementedError, match=r"call rbgs\.jax\.sample"):
             jax.jit(transform(value))(zeros)
     assert (jax.jacrev(lambda x: value(jax.lax.stop_gradient(x)))(zeros) == 0).all()
+
+
+def masked(shape=(2, 3), dtype=float):
+    return np.ma.masked_array(np.zeros(shape, dtype), mask=np.zeros(shape, bool))
+
+
+@each_estimator
+def test_masked_arrays_of_numpy_are_refused_everywhere(estimator):
+    logits = np.zeros((2, 3))
+    refused = pytest.raises(TypeError, match="is a masked array of NumPy, whose mask")
+    with pytest.raises(TypeError, match=r"masked array.*mask=~numpy\.ma\.getmaskarray\(logits\)"):
+        estimator.sample(masked(), rng=0)
+    for options in (
+        {"rng": 0, "mask": masked(dtype=bool)},
+        {"rng": 0, "index": masked((2,), int)},
+        {"noise": masked(estimator.noise(logits, 0).shape)},
+    ):
+        if "noise" not in options or estimator._needs_noise(None):
+            with refused:
+                estimator.sample(logits, **options)
+    with refused:
+        estimator.noise(masked(), 0)
+    for answer in (
+        (masked((2,)), logits),
+        (np.zeros(2), masked()),
+        (np.zeros(2), logits, masked()),
+    ):
+        with refused:
+            estimator.gradient(lambda _, answer=answer: answer, logits, rng=0)
+    if estimator in PATHWISE:
+        draw = estimator.sample(logits, rng=0)
+        for product in (draw.vjp, draw.jvp):
+            with refused:
+                product(masked())
+
+
+def test_masked_arrays_of_numpy_are_refused_elsewhere():
+    refused = pytest.raises(TypeError, match="is a masked array of NumPy, whose mask")
+    oracle = quadratic(np, 0.0, 1.0)
+    for temperature in (masked((2,)) + 0.5, np.ma.masked, np.ma.masked_array(0.5)):
+        with refused:
+            rbgs.GumbelRao(temperature)
+    with refused:
+        rbgs.Reinforce(masked((2,))).gradient(oracle, np.zeros((2, 3)), rng=0)
+    with refused:
+        rbgs.RunningMean().update(masked((2,)))
+    with refused:
+        rbgs.exact_gradient(oracle, masked())
+    with refused:
+        rbgs.compare([ESTIMATOR], oracle, masked(), draws=8, rng=0)
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_a_matrix_of_numpy_is_refused():
+    with pytest.raises(TypeError, match=r"numpy\.matrix, whose \* differs"):
+        ESTIMATOR.sample(np.asmatrix(np.zeros((2, 3))), rng=0)
+
+
+def test_other_arrays_derived_from_those_of_numpy_are_taken(tmp_path):
+    class Derived(np.ndarray):
+        pass
+
+    logits = np.random.default_rng(0).normal(size=(2, 3))
+    expected = ESTIMATOR.sample(logits, rng=0)
+    mapped = np.memmap(tmp_path / "logits", float, "w+", shape=(2, 3))
+    mapped[:] = logits
+    for derived in (logits.view(Derived), mapped):
+        draw = ESTIMATOR.sample(derived, rng=0)
+        np.testing.assert_array_equal(draw.vjp(derived), expected.vjp(logits))
+
+
+def test_seeds_that_are_none(xp):
+    def oracle(value):
+        return xp.sum(value, axis=-1), value
+
+    logits = zeros(xp, 2, 3)
+    calls = (
+        lambda rng: ESTIMATOR.sample(logits, rng=rng),
+        lambda rng: ESTIMATOR.noise(logits, rng),
+        lambda rng: ESTIMATOR.gradient(oracle, logits, rng=rng),
+        lambda rng: rbgs.compare([ESTIMATOR], oracle, logits, draws=8, rng=rng),
+    )
+    for call in calls:
+        for wrong in (True, np.bool_(True), 1.5, "1", [1]):
+            with pytest.raises(TypeError, match=r"rng is a .*, which is no known generator: pass"):
+                call(wrong)
+        with pytest.raises(ValueError, match="rng is the seed -1, but a seed is 0 or above"):
+            call(-1)
+
+
+def test_keywords_of_another_door_are_named():
+    oracle, logits = quadratic(np, 0.0, 1.0), np.zeros((2, 3))
+    calls = (
+        lambda **given: ESTIMATOR.sample(logits, **given),
+        lambda **given: ESTIMATOR.noise(logits, **given),
+        lambda **given: ESTIMATOR.gradient(oracle, logits, **given),
+        lambda **given: rbgs.Reinforce().gradient(oracle, logits, **given),
+        lambda **given: rbgs.compare([ESTIMATOR], oracle, logits, draws=8, **given),
+    )
+    for call in calls:
+        with pytest.raises(TypeError, match=r"has no dim=: it is axis= here"):
+            call(dim=-1)
+        for wrong in ("generator", "key"):
+            with pytest.raises(TypeError, match=f"has no {wrong}=: it is rng= here"):
+                call(**{wrong: 0})
+        with pytest.raises(TypeError, match="unexpected keyword argument 'seed'"):
+            call(seed=0)
+    with pytest.raises(TypeError, match=r"exact_gradient has no dim=: it is axis= here"):
+        rbgs.exact_gradient(oracle, logits, dim=-1)
+
+
+def test_compare_wants_a_list_of_estimators():
+    def compare(estimators):
+        rbgs.compare(estimators, quadratic(np, 0.0, 1.0), np.zeros(3), draws=8, rng=0)
+
+    for wrong in (rbgs.GumbelRao, ESTIMATOR, 0.5, None):
+        with pytest.raises(TypeError, match=r"a list such as \[rbgs\.GumbelRao\(0\.5\)\]"):
+            compare(wrong)
+    with pytest.raises(TypeError, match="is the class GumbelRao; an instance such as"):
+        compare([ESTIMATOR, rbgs.GumbelRao])
+    with pytest.raises(TypeError, match="is a float; one such as"):
+        compare([0.5])
+    compare(iter([ESTIMATOR]))
+
+
+@pytest.mark.parametrize("what", ["gradient", "exact_gradient", "compare"])
+def test_logits_that_require_a_gradient_are_to_be_detached(what):
+    torch = pytest.importorskip("torch")
+    logits, weight = torch.zeros(3, requires_grad=True), torch.ones(3, requires_grad=True)
+
+    def oracle(value):
+        return (weight * value).sum(dim=-1), weight * torch.ones_like(value)
+
+    calls = {
+        "gradient": lambda x: ESTIMATOR.gradient(oracle, x, rng=0),
+        "exact_gradient": lambda x: rbgs.exact_gradient(oracle, x),
+        "compare": lambda x: rbgs.compare([ESTIMATOR], oracle, x, draws=8, rng=0)[0].mse,
+    }
+    with pytest.raises(ValueError, match=rf"pass logits\.detach\(\), also to .*{what}"):
+        calls[what](logits)
+    found = calls[what](logits.detach())
+    # What is measured is a number; an estimate may be differentiated for what the oracle is of.
+    assert found.requires_grad is (what != "compare")
+
+
+def test_a_shard_of_reinforce_with_several_draws_says_where_the_draws_are():
+    estimator, logits = rbgs.Reinforce(samples=4), np.zeros((6, 3))
+    with pytest.raises(ValueError, match=r"leading axis of 4 draws.*key\.at\(0, \*start"):
+        estimator.sample(logits[:2], rng=rbgs.Key(0).at(4))
+    whole = estimator.sample(logits, rng=rbgs.Key(0))
+    shard = estimator.sample(logits[4:], rng=rbgs.Key(0).at(0, 4, shape=(4, 6, 3)))
+    np.testing.assert_array_equal(shard.value, whole.value[:, 4:])

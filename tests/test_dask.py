@@ -98,6 +98,26 @@ def test_half_precision_mask_index_and_noise():
     assert (given.index.compute() == 2).all()
 
 
+def test_index_and_noise_of_numpy():
+    logits = da.from_array(LOGITS, chunks=(4, 2, 4))
+    estimator, key = rbgs.GumbelRao(0.5), rbgs.Key(1)
+    index = np.random.default_rng(2).integers(4, size=(6, 5))
+    noise = estimator.noise(LOGITS, key)
+    expected = estimator.sample(LOGITS, noise=noise, index=index)
+    lazy = door.sample(estimator, logits, noise=noise, index=index)
+    np.testing.assert_array_equal(lazy.index.compute(), index)
+    np.testing.assert_allclose(lazy.vjp(VECTOR).compute(), expected.vjp(VECTOR), atol=1e-12)
+    for one in (2, np.int64(2), np.int8(2), np.asarray(2), da.asarray(2)):
+        given = door.sample(estimator, logits, key=key, index=one)
+        assert (given.index.compute() == 2).all()
+    with pytest.raises(ValueError, match=r"index has shape \(5, 6\); shape \(6, 5\)"):
+        door.sample(estimator, logits, key=key, index=index.T)
+    with pytest.raises(ValueError, match=r"noise has shape \(6, 5\); shape \(6, 5, 4\)"):
+        door.sample(estimator, logits, noise=noise[..., 0])
+    with pytest.raises(ValueError, match=r"mask has shape \(3,\), which does not broadcast"):
+        door.sample(estimator, logits, key=key, mask=np.ones(3, bool))
+
+
 def test_errors_name_the_fix():
     estimator, key, logits = rbgs.GumbelRao(0.5), rbgs.Key(0), da.zeros((4, 4), chunks=2)
     with pytest.raises(ValueError, match=r"from logits\.rechunk\(\{-1: -1\}\)"):

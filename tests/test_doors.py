@@ -4,6 +4,7 @@ import importlib
 
 import numpy as np
 import pytest
+from backends import Backend
 from cases import PATHWISE, name
 from doors import DOORS, through
 
@@ -60,6 +61,106 @@ def test_something_else_than_an_estimator_is_refused(door):
 
 
 @each_door
+@pytest.mark.parametrize("estimator", [rbgs.GumbelRao, rbgs.Reinforce])
+def test_a_class_is_refused_as_one(door, estimator):
+    with pytest.raises(TypeError, match=f"is the class {estimator.__name__}; an instance such as"):
+        through(door, estimator, LOGITS, LOGITS, VECTOR)
+
+
+@each_door
+def test_a_list_is_refused_with_the_way_to_make_an_array(door):
+    make = {
+        "torch": r"torch\.tensor\(logits\)",
+        "jax": r"jax\.numpy\.asarray\(logits\)",
+        "autograd": r"numpy\.asarray\(logits\)",
+        "dask": r"dask\.array\.from_array\(logits\)",
+    }
+    for wrong in ([0.0, 1.0], (0.0, 1.0), 1.0, None):
+        kind = type(wrong).__name__
+        with pytest.raises(TypeError, match=f"logits are a {kind}, but .* arrays: {make[door]}$"):
+            importlib.import_module(f"rbgs.{door}").sample(*arguments(door, wrong))
+
+
+@each_door
+def test_the_names_of_the_arguments_are_those_of_the_door(door):
+    pytest.importorskip(door)
+    sample = importlib.import_module(f"rbgs.{door}").sample
+    of_rng = {"torch": "generator", "jax": "key", "autograd": "rng", "dask": "key"}[door]
+    given = arguments(door, array_of(door, LOGITS))
+    given = (given[0], given[-1]) if door != "jax" else given
+    for wrong in {"rng", "generator", "key"} - {of_rng}:
+        with pytest.raises(TypeError, match=f"sample has no {wrong}=: it is {of_rng}= here"):
+            sample(*given, **{wrong: 0})
+    right, wrong = ("dim", "axis") if door == "torch" else ("axis", "dim")
+    with pytest.raises(TypeError, match=f"sample has no {wrong}=: it is {right}= here"):
+        sample(*given, **{wrong: -1})
+    if door == "dask":
+        return
+    other = np.random.RandomState(0)
+    for seed, message in (
+        (True, f"{of_rng} is a bool, which is no known generator: pass {of_rng}="),
+        (1.5, f"{of_rng} is a float, which is no known generator: pass {of_rng}="),
+        (other, f"{of_rng} is a RandomState, which is no known generator: pass {of_rng}="),
+        (-1, f"{of_rng} is the seed -1, but a seed is 0 or above"),
+    ):
+        estimator, logits = rbgs.GumbelRao(0.5), given[-1]
+        positional = (estimator, seed, logits) if door == "jax" else (estimator, logits)
+        by_name = {} if door == "jax" else {of_rng: seed}
+        with pytest.raises((TypeError, ValueError), match=message):
+            sample(*positional, **by_name)
+
+
+@each_door
+@pytest.mark.parametrize("kind", [np.int64, np.uint8])
+def test_numbers_of_numpy_for_index_and_axis(door, kind):
+    estimator = rbgs.GumbelRao(0.5)
+    noise = estimator.noise(LOGITS, 1, axis=1)
+    expected = estimator.sample(LOGITS, noise=noise, index=2, axis=1)
+    value, gradient = through(
+        door, estimator, LOGITS, noise, VECTOR, index=int(kind(2)), axis=kind(1)
+    )
+    np.testing.assert_allclose(value, expected.value, atol=1e-12)
+    np.testing.assert_allclose(gradient, expected.vjp(VECTOR), atol=1e-12)
+    given = {"index": kind(2), "noise": array_of(door, noise)}
+    given |= {"dim" if door == "torch" else "axis": kind(1)}
+    arguments_ = [estimator, array_of(door, LOGITS)]
+    if door == "jax":
+        arguments_.insert(1, None)
+    lazy = importlib.import_module(f"rbgs.{door}").sample(*arguments_, **given)
+    value = lazy.value.compute() if door == "dask" else np.asarray(lazy)
+    np.testing.assert_allclose(value, expected.value, atol=1e-12)
+
+
+@each_door
+@pytest.mark.parametrize("other", ["torch", "jax"])
+def test_a_temperature_without_axes_of_another_library(door, other):
+    xp = Backend(other).load()
+    estimator = rbgs.GumbelRao(xp.asarray(0.5, dtype=xp.float64))
+    noise = estimator.noise(LOGITS, 1)
+    draw = rbgs.GumbelRao(0.5).sample(LOGITS, noise=noise)
+    value, gradient = through(door, estimator, LOGITS, noise, VECTOR)
+    np.testing.assert_allclose(value, draw.value, atol=1e-12)
+    np.testing.assert_allclose(gradient, draw.vjp(VECTOR), atol=1e-9)
+
+
+@each_door
+def test_a_masked_array_of_numpy_is_refused(door):
+    if door == "torch":
+        pytest.skip("whoever makes a tensor of it has decided")
+    logits = np.ma.masked_array(LOGITS, mask=LOGITS > 0)
+    refused = pytest.raises((TypeError, ValueError), match="masked array")
+    if door == "dask":
+        logits = importlib.import_module("dask.array").from_array(logits)
+        with refused:
+            importlib.import_module("rbgs.dask").sample(
+                rbgs.GumbelRao(0.5), logits, key=rbgs.Key(0)
+            ).value.compute()
+        return
+    with refused:
+        importlib.import_module(f"rbgs.{door}").sample(*arguments(door, logits))
+
+
+@each_door
 def test_integer_logits_are_refused(door):
     with pytest.raises(TypeError, match="convert them, for example to float32"):
         through_without_gradient(door, np.zeros((2, 3), int))
@@ -81,15 +182,20 @@ def arguments(door, logits):
     return (estimator, 0, logits) if door == "jax" else (estimator, logits)
 
 
-def through_without_gradient(door, logits):
+def array_of(door, x):
     made = {
-        "torch": lambda: importlib.import_module("torch").asarray(logits),
-        "jax": lambda: importlib.import_module("jax.numpy").asarray(logits),
-        "autograd": lambda: logits,
-        "dask": lambda: importlib.import_module("dask.array").asarray(logits),
+        "torch": lambda: importlib.import_module("torch").asarray(x),
+        "jax": lambda: importlib.import_module("jax.numpy").asarray(x),
+        "autograd": lambda: x,
+        "dask": lambda: importlib.import_module("dask.array").asarray(x),
     }
     pytest.importorskip(door)
-    return importlib.import_module(f"rbgs.{door}").sample(*arguments(door, made[door]()))
+    return made[door]()
+
+
+def through_without_gradient(door, logits):
+    logits = array_of(door, logits)
+    return importlib.import_module(f"rbgs.{door}").sample(*arguments(door, logits))
 
 
 def test_straight_through_gumbel_softmax_is_that_of_pytorch():

@@ -125,6 +125,14 @@ def check_option(name: str, option: object, options: tuple[object, ...]) -> None
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {option!r}")
 
 
+def check_outcome(index: Any, n: int) -> int:
+    """Return a number that is the index of one of n categories as an int; raise if it is none."""
+    number = as_int("index", index)
+    if not 0 <= number < n:
+        raise ValueError(f"index must lie in 0..{n - 1}, got {number}")
+    return number
+
+
 def check_logits(logits: Array, axis: int) -> int:
     """Raise unless the logits can be read along an axis; return it as a negative number."""
     xp = namespace("logits", logits)

@@ -13,12 +13,13 @@ from rbgs.arrays.inputs import (
     check_broadcast,
     check_like,
     check_logits,
+    check_outcome,
     check_shape,
     constant,
     is_possible_temperature,
     wide_dtype,
 )
-from rbgs.arrays.scalars import as_int, float_beside
+from rbgs.arrays.scalars import float_beside
 from rbgs.arrays.simplex import log_softmax, one_hot
 from rbgs.arrays.typing import Array, Temperature
 
@@ -106,13 +107,12 @@ class Rows:
         xp = array_namespace(self.log_probs)
         here = device(self.log_probs)
         if isinstance(index, (int, np.integer)):
-            index = as_int("index", index)
-            if not 0 <= index < self.n:
-                raise ValueError(f"index must lie in 0..{self.n - 1}, got {index}")
-            return xp.full(self.valid.shape, index, device=here)
+            return xp.full(self.valid.shape, check_outcome(index, self.n), device=here)
         check_like("index", index, self.log_probs, "integral")
-        check_shape("index", index.shape, self.batch)
-        return xp.reshape(xp.astype(index, xp.arange(1, device=here).dtype, copy=False), (-1,))
+        if index.ndim:
+            check_shape("index", index.shape, self.batch)
+        index = xp.astype(index, xp.arange(1, device=here).dtype, copy=False)
+        return xp.reshape(xp.broadcast_to(index, self.batch), (-1,))
 
 
 def nan_unless(valid: Array, like: Array) -> Array:

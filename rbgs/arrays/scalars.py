@@ -10,7 +10,7 @@ meets logits of another library or on another device, it becomes a float after a
 import math
 import sys
 from operator import index
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
@@ -39,7 +39,7 @@ def check_ordinary(name: str, x: Any) -> None:
         raise TypeError(f"{name} is a numpy.matrix, whose * differs: pass numpy.asarray of it")
 
 
-def is_array(x: Any) -> bool:
+def is_array(x: Any) -> TypeGuard[Array]:
     """Tell whether ``x`` is an array of a known library; a number of NumPy is none."""
     return not isinstance(x, (int, float, np.generic)) and is_array_api_obj(x)
 

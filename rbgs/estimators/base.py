@@ -111,7 +111,7 @@ class Estimator(ABC):
         Returns
         -------
         array
-            iid uniforms on [0, 1), shaped like the logits. Two estimators differ: Monte Carlo
+            iid uniforms on [0, 1], shaped like the logits. Two estimators differ: Monte Carlo
             :class:`~rbgs.GumbelRao` with more than one sample has ``n + 2`` along ``axis``, the
             last two seeding its generator, and :class:`~rbgs.Reinforce` with several samples has
             them along a leading axis.
@@ -158,7 +158,7 @@ class Estimator(ABC):
         noise : array, optional
             Uniforms from :meth:`noise`. The same noise gives the same result in every library.
         index : integer array ``(...,)`` or int, optional
-            Condition on this outcome instead of drawing one.
+            Condition on this outcome instead of drawing one; an array without axes is for all rows.
         mask : bool array, optional
             True where a category is allowed; broadcasts against the logits. False equals a logit
             of -inf.

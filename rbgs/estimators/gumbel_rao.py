@@ -29,9 +29,9 @@ class GumbelRao(Estimator):
     Parameters
     ----------
     temperature : float or array
-        :math:`\tau > 0`; an array broadcasts against the batch. The float 0 is the limit
-        :math:`\tau \to 0` in closed form, :math:`2 J_1(\frac{1}{2}(p + D)) - \frac{1}{2} J_1(p)`,
-        which needs no samples.
+        :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
+        the batch. The number 0 is the limit :math:`\tau \to 0` in closed form,
+        :math:`2 J_1(\frac{1}{2}(p + D)) - \frac{1}{2} J_1(p)`, which needs no samples.
     samples : int
         The paper's K, at least 1; not used at temperature 0 or with ``sampling="exact"``.
     sampling : {"lattice", "monte_carlo", "exact"}

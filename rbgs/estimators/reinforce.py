@@ -14,7 +14,7 @@ from rbgs.arrays.inputs import (
 )
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.oracle import evaluate
-from rbgs.arrays.scalars import as_float, float_beside
+from rbgs.arrays.scalars import as_float, check_ordinary, float_beside
 from rbgs.arrays.typing import Array, Generator, Oracle
 from rbgs.estimators.base import Estimator, Outcome
 
@@ -137,6 +137,7 @@ class Reinforce(Estimator):
         object.__setattr__(self, "samples", samples)
         if leave_one_out or self.baseline is None or isinstance(self.baseline, RunningMean):
             return
+        check_ordinary("baseline", self.baseline)
         try:
             object.__setattr__(self, "baseline", as_float("baseline", self.baseline))
         except TypeError:

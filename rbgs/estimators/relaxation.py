@@ -28,7 +28,8 @@ class GumbelSoftmax(Estimator):
     Parameters
     ----------
     temperature : float or array
-        :math:`\tau > 0`; an array broadcasts against the batch.
+        :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
+        the batch.
 
     Raises
     ------

@@ -21,7 +21,8 @@ class StraightThrough(Estimator):
     Parameters
     ----------
     temperature : float or array
-        :math:`\tau > 0`; an array broadcasts against the batch. The classic choice is 1.
+        :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
+        the batch. The classic choice is 1.
 
     Raises
     ------
@@ -67,7 +68,8 @@ class StraightThroughGumbelSoftmax(Estimator):
     Parameters
     ----------
     temperature : float or array
-        :math:`\tau > 0`; an array broadcasts against the batch.
+        :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
+        the batch.
 
     Raises
     ------

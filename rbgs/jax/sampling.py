@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
-from rbgs.arrays.inputs import check_logits
+from rbgs.arrays.inputs import check_logits, check_outcome
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.typing import Generator
 from rbgs.doors import at_temperature, check_arguments, settled, temperature_array
@@ -89,6 +89,8 @@ def sample(
     check_arguments(estimator, logits, jax.Array, "rbgs.jax", convert, make)
     axis = check_logits(logits, axis)
     estimator = settled(estimator, logits)
+    if isinstance(index, (int, np.integer)):
+        index = check_outcome(index, logits.shape[axis])
     if noise is None and estimator._needs_noise(index):
         noise = estimator.noise(logits, check_source("key", key, logits), axis=axis)
     elif key is not None and noise is not None:

@@ -13,7 +13,7 @@ from rbgs.arrays.tracing import is_traced
 from rbgs.arrays.typing import Array, Generator
 from rbgs.random.key import Key
 
-_OF_NUMPY = (int, np.random.Generator, np.random.BitGenerator, np.random.SeedSequence)
+_OF_NUMPY = (np.random.Generator, np.random.BitGenerator, np.random.SeedSequence)
 _OWN = {
     "torch": "a torch.Generator, ",
     "jax": "a jax.random.key(seed), ",
@@ -30,16 +30,16 @@ def check_source(name: str, rng: Generator, like: Array) -> Generator:
         )
     if isinstance(rng, Key):
         return rng
-    native = _native_library(rng)
-    if native is None:
-        if not is_of_numpy(rng) or isinstance(rng, int):
-            return _seed(name, rng, like)
+    if isinstance(rng, _OF_NUMPY):
         if is_traced(like):
             raise ValueError(
                 f"{name} is a NumPy generator inside a JAX transformation, where it would be drawn "
                 "from once, at tracing: pass a JAX key, or draw the noise outside and pass noise="
             )
         return rng
+    native = _native_library(rng)
+    if native is None:
+        return _seed(name, rng, like)
     wanted = library(array_namespace(like))
     if native != wanted:
         raise ValueError(
@@ -56,7 +56,7 @@ def check_source(name: str, rng: Generator, like: Array) -> Generator:
 
 def is_of_numpy(rng: Generator) -> bool:
     """Tell whether a source is a seed or one of NumPy's, which serve every library."""
-    return isinstance(rng, _OF_NUMPY)
+    return isinstance(rng, (int, *_OF_NUMPY))
 
 
 def _how(name: str, like: Array) -> str:

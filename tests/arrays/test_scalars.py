@@ -136,14 +136,17 @@ def test_whatever_can_be_an_index_is_an_int(kind):
     assert type(estimator.samples) is int
     assert estimator == rbgs.GumbelRao(0.5, samples=4)
     assert type(rbgs.Reinforce(samples=kind(4)).samples) is int
-    draw = estimator.sample(LOGITS, rng=3, axis=kind(1))
+    draw = estimator.sample(LOGITS, rng=kind(3), axis=kind(1))
     np.testing.assert_array_equal(draw.value, estimator.sample(LOGITS, rng=3).value)
 
     def oracle(value):
         return (value**2).sum(axis=-1), 2 * value
 
-    (moments,) = rbgs.compare([estimator], oracle, LOGITS, draws=kind(8), rng=0)
+    (moments,) = rbgs.compare([estimator], oracle, LOGITS, draws=kind(8), rng=kind(0))
     assert type(moments.draws) is int
+    assert rbgs.Key(kind(3)) == rbgs.Key(3)
+    assert rbgs.Key(3).fold_in(kind(2)) == rbgs.Key(3).fold_in(2)
+    assert rbgs.Key(3).split(kind(2)) == rbgs.Key(3).split(2)
 
 
 def test_a_truth_value_is_no_count():
@@ -154,3 +157,5 @@ def test_a_truth_value_is_no_count():
             rbgs.Reinforce(samples=wrong)
         with pytest.raises(TypeError, match="axis must be an int"):
             rbgs.GumbelRao(0.5).sample(LOGITS, rng=0, axis=wrong)
+        with pytest.raises(TypeError, match="must be an int"):
+            rbgs.Key(wrong)

@@ -114,6 +114,40 @@ def test_running_mean_with_decay():
     assert baseline.value == pytest.approx(4.0)
 
 
+def test_running_mean_leaves_out_what_is_not_finite(xp):
+    baseline = rbgs.RunningMean()
+    nan = float("nan")
+    for losses in ([1.0, nan, 3.0], [nan, float("inf")], [-float("inf"), 8.0]):
+        baseline.update(xp.asarray(losses, dtype=xp.float64))
+    assert baseline.value == pytest.approx(4.0)
+    decaying = rbgs.RunningMean(decay=np.float32(0.5))
+    for losses in ([nan], [2.0, nan], [nan], [4.0]):
+        decaying.update(xp.asarray(losses, dtype=xp.float64))
+    assert type(decaying.value) is float
+    assert decaying.value == 3.0
+
+
+def test_reinforce_goes_on_after_a_loss_that_is_nan():
+    estimator = rbgs.Reinforce(rbgs.RunningMean())
+    logits = np.zeros((4, 3))
+
+    def oracle(value):
+        loss = value @ np.asarray([1.0, 2.0, 3.0])
+        return np.where(np.arange(4) == 1, np.nan, loss), value
+
+    first = estimator.gradient(oracle, logits, rng=0)
+    second = estimator.gradient(oracle, logits, rng=1)
+    for gradient in (first, second):
+        np.testing.assert_array_equal(np.isnan(gradient).any(axis=-1), [False, True, False, False])
+
+
+def test_running_mean_takes_losses_that_require_a_gradient():
+    torch = pytest.importorskip("torch")
+    baseline = rbgs.RunningMean()
+    baseline.update(torch.ones(2, requires_grad=True) * 2)
+    assert baseline.value == 2.0
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=name)
 def test_the_direct_term_is_added(xp, estimator):
     oracle = quadratic(xp, TARGET, WEIGHTS)

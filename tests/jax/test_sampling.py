@@ -80,6 +80,25 @@ def test_a_second_derivative_is_right_or_refused(case):
         jax.hessian(lambda x: (sample(x, noise) ** 2).sum())(logits)
 
 
+@pytest.mark.parametrize("index", [2, np.int64(2), np.asarray(2)], ids=repr)
+def test_one_outcome_for_all_rows(index):
+    if isinstance(index, np.ndarray):
+        index = jax.numpy.asarray(index)
+    estimator, logits = rbgs.GumbelRao(0.5), jax.numpy.asarray(LOGITS)
+    noise = jax.numpy.asarray(estimator.noise(LOGITS, 0))
+    expected = estimator.sample(LOGITS, noise=np.asarray(noise), index=2)
+
+    def loss(logits, noise):
+        return (door.sample(estimator, None, logits, noise=noise, index=index) * VECTOR).sum()
+
+    for gradient in (jax.grad(loss), jax.jit(jax.grad(loss))):
+        np.testing.assert_allclose(gradient(logits, noise), expected.vjp(VECTOR), atol=1e-9)
+    value = jax.jit(lambda x: door.sample(estimator, None, x, noise=noise, index=index))(logits)
+    np.testing.assert_array_equal(value, expected.value)
+    with pytest.raises(ValueError, match=r"index must lie in 0\.\.3, got 4"):
+        jax.jit(lambda x: door.sample(estimator, None, x, noise=noise, index=4))(logits)
+
+
 def test_no_trace_for_a_new_key():
     traces = []
 

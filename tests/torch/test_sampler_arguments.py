@@ -1,0 +1,38 @@
+"""What a `Sampler` is made of is checked when it is made."""
+
+import numpy as np
+import pytest
+
+import rbgs
+
+torch = pytest.importorskip("torch")
+door = pytest.importorskip("rbgs.torch")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (rbgs.GumbelRao, "estimator is the class GumbelRao; an instance such as"),
+        (0.5, r"estimator is a float; one such as rbgs\.GumbelRao\(0\.5\)"),
+        (rbgs.Reinforce(), r"compute Reinforce\.gradient"),
+    ],
+)
+def test_only_estimators_with_a_derivative(wrong, message):
+    with pytest.raises(TypeError, match=message):
+        door.Sampler(wrong)
+
+
+def test_the_temperature_is_a_python_float():
+    layer = door.Sampler(rbgs.GumbelRao(np.float32(0.5)))
+    assert type(layer.temperature) is float
+    layer.temperature = np.float64(0.25)
+    assert type(layer.temperature) is float
+
+
+def test_names_of_other_doors():
+    with pytest.raises(TypeError, match=r"Sampler\.__init__ has no axis=: it is dim= here"):
+        door.Sampler(rbgs.GumbelRao(0.5), axis=-1)
+    with pytest.raises(TypeError, match=r"Sampler\.forward has no rng=: it is generator= here"):
+        door.Sampler(rbgs.GumbelRao(0.5))(torch.zeros(3), rng=0)
+    with pytest.raises(TypeError, match="gumbel_softmax has no axis=: it is dim= here"):
+        door.gumbel_softmax(torch.zeros(3), axis=0)
