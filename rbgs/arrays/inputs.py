@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.scalars import as_float, as_int, check_ordinary
@@ -156,9 +156,14 @@ def check_logits(logits: Array, axis: int) -> int:
 
 
 def wide_dtype(x: Array) -> Any:
-    """Return the dtype of the computation: float32 for half precision, else the dtype of x."""
+    """Return the dtype of the computation: float32 for half precision, else the dtype of x.
+
+    NumPy alone has arrays in another byte order than the processor's.
+    """
     xp = array_namespace(x)
-    return xp.float32 if xp.finfo(x.dtype).bits < 32 else x.dtype
+    if xp.finfo(x.dtype).bits < 32:
+        return xp.float32
+    return x.dtype.newbyteorder("=") if is_numpy_array(x) else x.dtype
 
 
 def detached(x: Array) -> Array:

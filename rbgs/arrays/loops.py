@@ -2,19 +2,38 @@
 
 import os
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from array_api_compat import is_numpy_namespace
 
+from rbgs.arrays.inputs import check_count
 from rbgs.arrays.tracing import is_traced_by_jax
 from rbgs.arrays.typing import Array, Namespace
 
 Carry = TypeVar("Carry")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
-_threads = int(os.environ.get("RBGS_NUM_THREADS", "0")) or os.cpu_count() or 1
+
+def _threads_of_environment() -> int | None:
+    given = os.environ.get("RBGS_NUM_THREADS", "").strip()
+    if not given:
+        return None
+    if not given.isdecimal() or int(given) < 1:
+        raise ValueError(
+            f"the environment variable RBGS_NUM_THREADS is {given!r}; a whole number of at least 1 "
+            "is wanted. Unset it for as many threads as the process has processors"
+        )
+    return int(given)
+
+
+_threads = _threads_of_environment()
 
 
 def set_num_threads(count: int) -> None:
@@ -23,7 +42,7 @@ def set_num_threads(count: int) -> None:
     Other libraries have threads of their own. JAX's programs that call the compiled engine share on
     at most this number of XLA's threads, as it was when they were traced. The result does not
     depend on the number. The environment variable ``RBGS_NUM_THREADS`` sets it at import; by
-    default it is the number of processors.
+    default it is the number of processors that the process may use, its affinity, at each call.
 
     Parameters
     ----------
@@ -32,6 +51,8 @@ def set_num_threads(count: int) -> None:
 
     Raises
     ------
+    TypeError
+        ``count`` is not an int.
     ValueError
         ``count`` is below 1.
 
@@ -43,9 +64,7 @@ def set_num_threads(count: int) -> None:
     2
     """
     global _threads
-    if count < 1:
-        raise ValueError(f"the number of threads must be at least 1, got {count}")
-    _threads = count
+    _threads = check_count("the number of threads", count)
 
 
 def get_num_threads() -> int:
@@ -56,12 +75,63 @@ def get_num_threads() -> int:
     int
         See :func:`set_num_threads`.
     """
-    return _threads
+    return _processors() if _threads is None else _threads
+
+
+def _processors() -> int:
+    """Return how many processors the process may use now."""
+    if sys.version_info >= (3, 13):
+        return os.process_cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @lru_cache(maxsize=1)
-def _pool(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="rbgs")
+def _pool(helpers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(helpers, thread_name_prefix="rbgs")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # its threads stay behind in the parent
+
+
+def _share(task: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Return ``task`` of all items, which this thread shares with those of the pool.
+
+    Each thread takes the next item until none is left. This one does so too, and waits only for
+    those that have begun: it never depends on a pool that is busy, has no threads (after a fork) or
+    cannot get any (when the interpreter exits, or the system has no more).
+    """
+    threads = get_num_threads()
+    if threads == 1:
+        return [task(item) for item in items]
+    waiting = deque(enumerate(items))
+    results: dict[int, Result] = {}
+
+    def take() -> None:
+        try:
+            while True:
+                try:
+                    number, item = waiting.popleft()
+                except IndexError:
+                    return
+                results[number] = task(item)
+        finally:  # after an error nobody begins another one
+            waiting.clear()
+
+    begun: list[Future[None]] = []
+    with suppress(RuntimeError):  # there are no threads to be had
+        pool = _pool(threads - 1)
+        for _ in range(min(threads, len(items)) - 1):
+            begun.append(pool.submit(copy_context().run, take))
+    try:
+        take()
+    finally:
+        begun = [helper for helper in begun if not helper.cancel()]
+    for helper in begun:
+        helper.result()
+    return [results[number] for number in range(len(items))]
 
 
 def over_samples(
@@ -93,10 +163,7 @@ def over_rows(xp: Namespace, rows: int, size: int, part: Callable[[slice], Array
     if size >= rows:
         return part(slice(0, rows))
     slices = [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
-    if is_numpy_namespace(xp) and _threads > 1:
-        parts = list(_pool(_threads).map(part, slices))
-    else:
-        parts = [part(rows_) for rows_ in slices]
+    parts = _share(part, slices) if is_numpy_namespace(xp) else [part(block) for block in slices]
     return xp.concat(parts, axis=-1)
 
 
@@ -118,8 +185,8 @@ def share_work(task: Callable[[int, int], None], size: int, block: int, elements
 
     If there are elements enough, on threads, in parts of `part_size`.
     """
-    if _threads == 1 or not is_worth_threads(elements):
+    if not is_worth_threads(elements):
         task(0, size)
         return
     part = part_size(size, block)
-    list(_pool(_threads).map(lambda i: task(i, min(i + part, size)), range(0, size, part)))
+    _share(lambda start: task(start, min(start + part, size)), range(0, size, part))

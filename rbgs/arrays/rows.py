@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_namespace
+from array_api_compat import array_namespace
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.engine import compiled_engine, is_compiled
+from rbgs.arrays.engine import engine_for_numpy
 from rbgs.arrays.inputs import (
     check_broadcast,
     check_like,
@@ -148,10 +148,11 @@ def read_logits(logits: Array, mask: Array | None = None, axis: int = -1) -> Row
 
 def normalise(logits: Array) -> tuple[Array, Array]:
     """Return log-probabilities ``(n, rows)``, and which rows are valid: the others are NaN."""
-    xp = array_namespace(logits)
-    if is_numpy_namespace(xp) and is_compiled():
-        compiled: tuple[Array, Array] = compiled_engine().normalise(logits)
+    engine = engine_for_numpy(logits)
+    if engine is not None:
+        compiled: tuple[Array, Array] = engine.normalise(logits)
         return compiled
+    xp = array_namespace(logits)
     # False for NaN and +inf; a row also needs one category that is allowed.
     valid = xp.all(logits < math.inf, axis=0) & xp.any(logits > -math.inf, axis=0)
     log_probs = log_softmax(xp.where(valid, logits, 0.0))

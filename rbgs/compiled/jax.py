@@ -16,7 +16,7 @@ from rbgs.arrays.loops import get_num_threads, part_size
 from rbgs.arrays.typing import Array
 from rbgs.compiled import kernels
 from rbgs.compiled import numpy as compiled
-from rbgs.compiled.math import jit
+from rbgs.compiled.math import HAS_CACHE, jit
 from rbgs.compiled.xla import array, sharing, tells_version, words
 from rbgs.conditional.race import whole_power
 
@@ -126,4 +126,4 @@ def _handler(name: str) -> Any:
         return 0
 
     signature = nb.types.int64(nb.types.CPointer(nb.types.int64))
-    return nb.cfunc(signature, cache=True)(handler)
+    return nb.cfunc(signature, cache=HAS_CACHE)(handler)

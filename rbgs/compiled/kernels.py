@@ -13,7 +13,6 @@ from rbgs.compiled.math import (
     jit,
     log,
     log1p,
-    strict,
     threefry,
     uniform_double,
     uniform_single,
@@ -43,11 +42,12 @@ def normalise(log_probs, valid, begin, end, lanes, logits):
         for lane in range(last - first):
             # NaN if one of the logits is NaN or +inf, or all are -inf.
             valid[first + lane] = total[lane] == total[lane]
-            top[lane] += log(total[lane])
+            total[lane] = log(total[lane])
         for j in range(logits.shape[0]):
             x, y = logits[j, first:last], log_probs[j, first:last]
             for lane in range(x.shape[0]):
-                y[lane] = x[lane] - top[lane]
+                # Not x - (top + log total): next to a large top the logarithm is lost.
+                y[lane] = (x[lane] - top[lane]) - total[lane]
 
 
 @jit
@@ -102,7 +102,7 @@ def _pack(block, x, first):
             block[j, lane] = x[j, rows - 1]
 
 
-@strict
+@jit
 def _fraction(x, lost, one, highest):
     """Return the fractional part of x, with the digits that its sum has lost."""
     below = (x - one if x >= one else x) + lost

@@ -10,22 +10,38 @@ from typing import Any
 
 import numba as nb
 import numpy as np
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import overload
 from numpy.polynomial import Chebyshev, Polynomial
 
 from rbgs.random.threefry import SPREAD
 
-# No "nnan" and "ninf": a row that cannot be answered is NaN. Divisions that raise do not vectorise.
+if nb.config.DISABLE_JIT:
+    raise ImportError("NUMBA_DISABLE_JIT is set")
+
+
+def _has_cache() -> bool:
+    try:
+        nb.njit(cache=True)(_has_cache)
+    except RuntimeError:
+        return False
+    return True
+
+
+# Whether Numba finds a folder to keep what it compiled in. All of the engine lies in one.
+HAS_CACHE = _has_cache()
+
+COMPILER_LOCK = global_compiler_lock._lock
+
+# No "nnan" and "ninf": a row that cannot be answered is NaN. No "reassoc": differences of nearly
+# equal numbers come first, and every loop is over lanes, where it makes nothing faster. Divisions
+# that raise do not vectorise.
 jit = nb.njit(
-    cache=True,
+    cache=HAS_CACHE,
     nogil=True,
     error_model="numpy",
-    fastmath={"reassoc", "contract", "arcp", "nsz"},
+    fastmath={"contract", "arcp", "nsz"},
 )
-
-
-# Where the order of operations matters: `jit` may change it.
-strict = nb.njit(cache=True, nogil=True, error_model="numpy")
 
 
 def _polynomial(function: Any, domain: tuple[float, float], degree: int) -> tuple[np.float32, ...]:
@@ -216,3 +232,7 @@ def uniform_double(x, y):
     """Return the uniform of two random words: see `rbgs.random.threefry.uniforms`."""
     high, low = np.float64(x >> np.uint32(6)), np.float64(y >> np.uint32(6))
     return (high * 2.0**26 + low + 0.5) * 2.0**-52
+
+
+# Called here, so that a Numba that cannot compile fails the import.
+uniform_single(np.uint32(0))

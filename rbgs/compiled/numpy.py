@@ -14,10 +14,13 @@ import numpy as np
 from rbgs.arrays.loops import is_worth_threads, share_work
 from rbgs.arrays.typing import Array
 from rbgs.compiled import kernels
+from rbgs.compiled.math import COMPILER_LOCK, HAS_CACHE
 from rbgs.conditional import control_variate
 from rbgs.conditional.lattice import generators
 from rbgs.conditional.race import lowest_log_prob, whole_power
 from rbgs.random.noise import bounds
+
+__all__ = ["COMPILER_LOCK", "HAS_CACHE", "normalise", "product", "race"]
 
 _MOST_LANES = 256
 
@@ -26,7 +29,8 @@ def normalise(logits: Array) -> tuple[Array, Array]:
     """Return what `rbgs.arrays.rows.normalise` does."""
     n, rows = logits.shape
     lanes = lanes_at_once(n, rows, is_worth_threads(logits.size))
-    log_probs, valid = np.empty_like(logits), np.empty(rows, np.bool_)
+    logits = _given(logits, logits.dtype.type)
+    log_probs, valid = np.empty((n, rows), logits.dtype), np.empty(rows, np.bool_)
 
     def task(begin: int, end: int) -> None:
         kernels.normalise(log_probs, valid, begin, end, lanes, logits)
@@ -40,10 +44,13 @@ def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array]:
     n, rows = log_probs.shape
     elements = 2 * log_probs.size
     lanes = lanes_at_once(n, rows, is_worth_threads(elements))
+    dtype = log_probs.dtype.type
     index = np.empty(rows, np.int64)
-    winner, remaining = np.empty_like(log_probs), np.empty_like(log_probs)
-    limits = bounds(float(np.finfo(log_probs.dtype).eps))
-    given = (log_probs, uniforms, *map(log_probs.dtype.type, limits))
+    winner, remaining = np.empty((n, rows), dtype), np.empty((n, rows), dtype)
+    given = (
+        *(_given(x, dtype) for x in (log_probs, uniforms)),
+        *(dtype(x) for x in bounds(float(np.finfo(dtype).eps))),
+    )
 
     def task(begin: int, end: int) -> None:
         kernels.race(index, winner, remaining, begin, end, lanes, *given)
@@ -55,22 +62,18 @@ def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array]:
 def product(points: Any, vector: Array) -> Array:
     """Return what `rbgs.conditional.samples.ConditionalSamples.product` does."""
     n, rows = vector.shape
-    dtype, samples = vector.dtype, points.samples
-    key = np.empty((2, rows), "u4")
-    if points.key is not None:
-        key = np.ascontiguousarray(points.key).view(np.uint32)
+    dtype, samples = points.log_probs.dtype.type, points.samples
+    key = np.empty((2, rows), np.int32) if points.key is None else points.key
+    of_rows = (points.log_probs, vector, points.winner, points.exponentials)
     given = (
-        points.log_probs,
-        vector,
-        points.winner,
-        points.exponentials,
-        np.asarray(points.temperature, dtype).reshape(-1),
+        *(_given(x, dtype) for x in of_rows),
+        _given(points.temperature, dtype).reshape(-1),
         whole_power(points.temperature),
-        key,
+        _given(key, np.int32).view(np.uint32),
         lattice(points),
         samples,
         *rules(points),
-        *numbers(dtype),
+        *numbers(np.dtype(dtype)),
     )
     elements = n * rows * samples
     is_shared = is_worth_threads(elements)
@@ -97,6 +100,17 @@ def product(points: Any, vector: Array) -> Array:
     return np.sum(results, axis=0)
 
 
+def _given(x: Any, dtype: Any) -> Array:
+    """Return what a kernel reads as an array of one type, for which alone it is compiled.
+
+    It is contiguous, aligned, in native byte order, and cannot be written to.
+    """
+    x = np.ascontiguousarray(x, dtype)
+    x = x[...] if x.flags.aligned else x.copy()
+    x.setflags(write=False)
+    return x
+
+
 def lanes_at_once(n: int, rows: int, is_shared: bool) -> int:
     """Return how many rows are taken together: many make long loops, but they fill the cache.
 
@@ -110,7 +124,12 @@ def lanes_at_once(n: int, rows: int, is_shared: bool) -> int:
 def lattice(points: Any) -> Array:
     """Return the generators of the lattice; none where the samples are independent."""
     one_point = points.key is not None or points.samples == 1
-    return np.asarray(() if one_point else generators(points.samples), np.int64)
+    return _lattice(1 if one_point else points.samples)
+
+
+@lru_cache
+def _lattice(samples: int) -> Array:
+    return _given(() if samples == 1 else generators(samples), np.int64)
 
 
 def rules(points: Any) -> tuple[Array, Array]:
@@ -126,7 +145,7 @@ def rules(points: Any) -> tuple[Array, Array]:
 def _rule(count: int, dtype: Any) -> Array:
     """Return nodes, their logarithms and weights of a quadrature, ``(3, count)``."""
     nodes, weights = control_variate.RULES[count] if count else ((), ())
-    return np.asarray([nodes, np.log(nodes), weights], dtype)
+    return _given([nodes, np.log(nodes), weights], dtype)
 
 
 @lru_cache

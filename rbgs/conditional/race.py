@@ -15,9 +15,9 @@ lie in [0, 1], and nothing overflows at any temperature.
 
 import math
 
-from array_api_compat import array_namespace, is_numpy_namespace
+from array_api_compat import array_namespace
 
-from rbgs.arrays.engine import compiled_engine, is_compiled
+from rbgs.arrays.engine import engine_for_numpy
 from rbgs.arrays.simplex import clamp, first_largest, one_hot
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.random.noise import exponential
@@ -47,10 +47,11 @@ def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array]:
     remaining : array ``(n, rows)``
         iid standard exponentials independent of the winner.
     """
-    xp = array_namespace(log_probs, uniforms)
-    if is_numpy_namespace(xp) and is_compiled():
-        compiled: tuple[Array, Array, Array] = compiled_engine().race(log_probs, uniforms)
+    engine = engine_for_numpy(log_probs)
+    if engine is not None:
+        compiled: tuple[Array, Array, Array] = engine.race(log_probs, uniforms)
         return compiled
+    xp = array_namespace(log_probs, uniforms)
     exponentials = exponential(uniforms)
     probs = xp.exp(log_probs)
     speeds = probs / exponentials

@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 from array_api_compat import array_namespace, is_jax_namespace, is_numpy_namespace
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.engine import compiled_engine, is_compiled
+from rbgs.arrays.engine import engine_for_jax, engine_for_numpy
 from rbgs.arrays.loops import over_rows, over_samples
 from rbgs.arrays.scalars import is_array
 from rbgs.arrays.simplex import clamp
-from rbgs.arrays.tracing import compiles_for_cpu, is_jax_on_cpu
+from rbgs.arrays.tracing import compiles_for_cpu
 from rbgs.arrays.typing import Array, Namespace, Temperature
 from rbgs.conditional import control_variate
 from rbgs.conditional.lattice import generators
@@ -61,11 +61,12 @@ class ConditionalSamples:
 
     def product(self, vector: Array) -> Array:
         """Return the operator times a vector ``(n, rows)``."""
+        engine = engine_for_numpy(self.log_probs)
+        if engine is None:
+            engine = engine_for_jax(self.log_probs)
+        if engine is not None:
+            return engine.product(self, vector)
         xp = array_namespace(self.log_probs)
-        if is_numpy_namespace(xp) and is_compiled():
-            return compiled_engine().product(self, vector)
-        if is_compiled() and is_jax_on_cpu(self.log_probs):
-            return compiled_engine("rbgs.compiled.jax").product(self, vector)
         return over_rows(
             xp,
             vector.shape[1],

@@ -212,7 +212,7 @@ class Key:
             counter = counter + xp.reshape(steps, (-1,) + (1,) * (len(shape) - axis - 1))
         counter = xp.reshape(counter, (-1,))
         x, y = threefry2x32(self._words(like), (xp.zeros_like(counter), counter))
-        if like.dtype == xp.float64:
+        if like.dtype != xp.float32:
             high = xp.astype((x >> 6) & 0x3FFFFFF, like.dtype)
             low = xp.astype(((x & 0x3F) << 20) | ((y >> 12) & 0xFFFFF), like.dtype)
             drawn = (high * 2.0**26 + low) * 2.0**-52

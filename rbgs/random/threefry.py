@@ -104,7 +104,7 @@ def uniforms(key: Array, samples: Array, n: int, dtype: Any) -> Array:
         The numbers of the samples wanted; each has its own random numbers.
     n : int
         How many categories.
-    dtype : float32 or float64 of the key's library
+    dtype : float32 or wider, of the key's library
         Single precision takes one word and `further_bits`, double precision 52 bits of two words.
 
     Returns
@@ -113,7 +113,7 @@ def uniforms(key: Array, samples: Array, n: int, dtype: Any) -> Array:
         Uniforms above 0; in single precision the largest is rounded to 1.
     """
     xp = array_namespace(key, samples)
-    double = dtype == xp.float64
+    double = dtype != xp.float32
     counters = n if double else (n + 1) // 2
     category = xp.arange(counters, dtype=xp.int32, device=device(samples))
     counter = (samples[None, :, None], category[:, None, None])
