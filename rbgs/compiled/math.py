@@ -235,4 +235,4 @@ def uniform_double(x, y):
 
 
 # Called here, so that a Numba that cannot compile fails the import.
-uniform_single(np.uint32(0))
+uniform_single(np.uint32(0), np.uint32(0))
