@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, cast
 
-from array_api_compat import array_namespace
 from array_api_extra import create_diagonal
 
 from rbgs.arrays.devices import device
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.rows import Rows
 from rbgs.arrays.simplex import jacobian_product
 from rbgs.arrays.typing import Array, Temperature

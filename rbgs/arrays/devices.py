@@ -4,6 +4,7 @@ from typing import Any
 
 import array_api_compat
 
+from rbgs.arrays.namespaces import is_torch_array
 from rbgs.arrays.typing import Array
 
 
@@ -12,5 +13,7 @@ def device(x: Array) -> Any:
 
     JAX calls the sharding of such an array its device, but that does not fit other shapes.
     """
+    if is_torch_array(x):
+        return x.device
     found = array_api_compat.device(x)
     return None if hasattr(found, "device_set") else found

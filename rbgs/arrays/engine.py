@@ -7,7 +7,6 @@ from threading import RLock
 from typing import Any
 
 import numpy as np
-from array_api_compat import is_numpy_array
 
 from rbgs.arrays.tracing import is_jax_on_cpu
 from rbgs.arrays.typing import Array
@@ -83,7 +82,7 @@ def is_compiled() -> bool:
 
 def engine_for_numpy(x: Array) -> Any:
     """Return the compiled engine if ``x`` is an array of NumPy that it takes, otherwise None."""
-    if not is_numpy_array(x) or x.dtype.type not in (np.float32, np.float64):
+    if not isinstance(x, np.ndarray) or x.dtype.type not in (np.float32, np.float64):
         return None
     return _engine(_FOR_NUMPY)
 

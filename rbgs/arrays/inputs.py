@@ -11,9 +11,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_array
 
 from rbgs.arrays.devices import device
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.scalars import as_float, as_int, check_ordinary
 from rbgs.arrays.tracing import at_compile_time, is_traced, is_traced_by_jax
 from rbgs.arrays.typing import Array, Namespace, Temperature
@@ -163,7 +163,7 @@ def wide_dtype(x: Array) -> Any:
     xp = array_namespace(x)
     if xp.finfo(x.dtype).bits < 32:
         return xp.float32
-    return x.dtype.newbyteorder("=") if is_numpy_array(x) else x.dtype
+    return x.dtype.newbyteorder("=") if isinstance(x, np.ndarray) else x.dtype
 
 
 def detached(x: Array) -> Array:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.engine import engine_for_numpy
@@ -19,6 +18,7 @@ from rbgs.arrays.inputs import (
     is_possible_temperature,
     wide_dtype,
 )
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.scalars import float_beside
 from rbgs.arrays.simplex import log_softmax, one_hot
 from rbgs.arrays.typing import Array, Temperature
@@ -76,10 +76,7 @@ class Rows:
     def restore(self, x: Array) -> Array:
         """Return ``x (n, rows)`` in the shape and dtype of the logits."""
         xp = array_namespace(x)
-        x = xp.reshape(xp.astype(x, self.dtype, copy=False), (x.shape[0], *self.batch))
-        axes = list(range(1, x.ndim))
-        axes.insert(x.ndim + self.axis, 0)
-        return xp.permute_dims(x, tuple(axes))
+        return categories_restored(xp.astype(x, self.dtype, copy=False), self.batch, self.axis)
 
     def adopt(self, name: str, x: Array, n: int) -> Array:
         """Check an array of the logits' shape with ``n`` categories; make it ``(n, rows)``."""
@@ -129,6 +126,15 @@ def categories_first(x: Array, axis: int) -> Array:
     flat = xp.reshape(xp.permute_dims(x, tuple(axes)), (-1,))
     n = x.shape[axis]
     return xp.reshape(flat, (n, math.prod(x.shape) // n))
+
+
+def categories_restored(x: Array, batch: tuple[int, ...], axis: int) -> Array:
+    """Return ``x (n, rows)`` with the axes of the batch and the category axis at ``axis`` < 0."""
+    xp = array_namespace(x)
+    x = xp.reshape(x, (x.shape[0], *batch))
+    axes = list(range(1, x.ndim))
+    axes.insert(x.ndim + axis, 0)
+    return xp.permute_dims(x, tuple(axes))
 
 
 def read_logits(logits: Array, mask: Array | None = None, axis: int = -1) -> Rows:

@@ -13,9 +13,10 @@ from operator import index
 from typing import Any, TypeGuard
 
 import numpy as np
-from array_api_compat import array_namespace, is_array_api_obj
+from array_api_compat import is_array_api_obj
 
 from rbgs.arrays.devices import device
+from rbgs.arrays.namespaces import array_namespace, is_torch_array
 from rbgs.arrays.tracing import at_compile_time, is_traced
 from rbgs.arrays.typing import Array
 
@@ -41,7 +42,9 @@ def check_ordinary(name: str, x: Any) -> None:
 
 def is_array(x: Any) -> TypeGuard[Array]:
     """Tell whether ``x`` is an array of a known library; a number of NumPy is none."""
-    return not isinstance(x, (int, float, np.generic)) and is_array_api_obj(x)
+    if isinstance(x, (int, float, np.generic)):
+        return False
+    return is_torch_array(x) or is_array_api_obj(x)
 
 
 def as_float(name: str, x: Any) -> Any:

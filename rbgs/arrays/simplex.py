@@ -11,10 +11,11 @@ vectors, one lane for each row.
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from rbgs.arrays.devices import device
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.scalars import is_array
+from rbgs.arrays.tracing import is_traced_by_torch
 from rbgs.arrays.typing import Array, Temperature
 
 
@@ -41,14 +42,20 @@ def clamp(
     """Return x within bounds; NaN stays NaN. Faster than ``where``, and one graph in a compiler."""
     xp = array_namespace(x)
 
-    def array(bound: float | Array) -> Array:
-        if isinstance(bound, np.generic) or is_array(bound):
-            return bound  # a number of NumPy has a dtype, and is not tied to a device
-        return xp.asarray(bound, dtype=x.dtype, device=device(x))
-
     if low is not None:
-        x = xp.maximum(x, array(low))
-    return x if high is None else xp.minimum(x, array(high))
+        x = xp.maximum(x, scalar(low, x))
+    return x if high is None else xp.minimum(x, scalar(high, x))
+
+
+def scalar(x: float | Array, like: Array) -> Array:
+    """Return a number as a 0-dimensional array like another one; an array as it is."""
+    if isinstance(x, np.generic) or is_array(x):
+        return x  # a number of NumPy has a dtype, and is not tied to a device
+    xp = array_namespace(like)
+    if is_traced_by_torch(like):
+        # There a number may be symbolic, which the compiler follows through arithmetic alone.
+        return xp.zeros((), dtype=like.dtype, device=device(like)) + x
+    return xp.asarray(x, dtype=like.dtype, device=device(like))
 
 
 def one_hot(index: Array, n: int, dtype: Any) -> Array:

@@ -4,23 +4,33 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from array_api_compat import is_jax_array
-
+from rbgs.arrays.namespaces import is_jax_array, is_torch_array
 from rbgs.arrays.typing import Array
 
 
 def is_traced(x: Array) -> bool:
-    """Tell whether ``x`` is an abstract value in a JAX transformation or PyTorch's compiler."""
-    if is_traced_by_jax(x):
-        return True
-    torch: Any = sys.modules.get("torch")
-    return torch is not None and isinstance(x, torch.Tensor) and torch.compiler.is_compiling()
+    """Tell whether ``x`` is abstract: in a transformation of JAX, or a tracer of PyTorch."""
+    return is_traced_by_jax(x) or is_traced_by_torch(x)
 
 
 def is_traced_by_jax(x: Array) -> bool:
     """Tell whether ``x`` is an abstract value inside a JAX transformation."""
     jax = sys.modules.get("jax")
     return jax is not None and isinstance(x, jax.core.Tracer)
+
+
+def is_traced_by_torch(x: Array) -> bool:
+    """Tell whether PyTorch makes a program of what is done with ``x``: for all values, all sizes.
+
+    Its compiler does, ``torch.export``, ``torch.jit.trace`` and ``make_fx``.
+    """
+    if not is_torch_array(x):
+        return False
+    torch: Any = sys.modules["torch"]
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return True
+    proxies: Any = sys.modules.get("torch.fx.experimental.proxy_tensor")
+    return proxies is not None and proxies.get_proxy_mode() is not None
 
 
 def at_compile_time(x: Array) -> AbstractContextManager[Any]:

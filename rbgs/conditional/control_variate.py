@@ -14,10 +14,11 @@ less variance. With two categories nothing is left to vary.
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.simplex import clamp
+from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.simplex import clamp, scalar
+from rbgs.arrays.tracing import is_traced_by_torch
 from rbgs.arrays.typing import Array, Temperature
 
 # Above this temperature it is worth little and its integral is harder: it is left out.
@@ -66,6 +67,8 @@ def quadrature(temperature: Temperature, like: Array, count: int) -> tuple[Array
         return xp.asarray(x, dtype=like.dtype, device=device(like))[:, None]
 
     r = array(list(nodes))
+    if is_traced_by_torch(like):
+        temperature = scalar(temperature, like)
     if isinstance(temperature, float):
         power = [x**temperature for x in nodes]
         weighted = [temperature * x * w for x, w in zip(power, weights, strict=True)]

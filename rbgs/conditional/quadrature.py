@@ -27,10 +27,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace
-
 from rbgs.arrays.devices import device
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.simplex import clamp
+from rbgs.arrays.tracing import is_traced_by_torch
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.draw import WeightedPoints
 
@@ -97,7 +97,10 @@ class ConditionalExpectation(WeightedPoints):
 
         least = xp.exp(-t)  # a bound of phi: it keeps rounding from making phi 0 or negative
         winner = xp.matrix_transpose(self.winner)[:, None, :, None]
-        size = max(1, _BLOCK // max(1, rows * n * _NODES_R))
+        if is_traced_by_torch(self.log_probs):
+            size = _NODES_U // 10  # its program has a part for each block
+        else:
+            size = max(1, _BLOCK // max(1, rows * n * _NODES_R))
         for start in range(0, _NODES_U, size):
             stop = min(start + size, _NODES_U)
             count, some_u = stop - start, u[start:stop]

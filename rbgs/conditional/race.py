@@ -14,10 +14,11 @@ lie in [0, 1], and nothing overflows at any temperature.
 """
 
 import math
-
-from array_api_compat import array_namespace
+from operator import add, mul
 
 from rbgs.arrays.engine import engine_for_numpy
+from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.reuse import in_place
 from rbgs.arrays.simplex import clamp, first_largest, one_hot
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.random.noise import exponential
@@ -98,8 +99,10 @@ def race_rates(log_probs: Array, winner: Array, temperature: Temperature) -> tup
 
 def whole_power(temperature: Temperature) -> int:
     r"""Return :math:`1/\tau` where it is a whole number from 1 to 16, otherwise 0."""
-    power = round(1 / temperature) if isinstance(temperature, float) else 0
-    return power if 1 <= power <= 16 and power * temperature == 1 else 0
+    if not isinstance(temperature, float):
+        return 0
+    # Comparisons, because a compiler may know a number by its bounds alone.
+    return next((power for power in range(1, 17) if power * temperature == 1), 0)
 
 
 def relative_weights(
@@ -113,7 +116,7 @@ def relative_weights(
     Parameters
     ----------
     ratios : array ``(n, ..., rows)``
-        :math:`E_j / E_i`. Overwritten where the library allows it.
+        :math:`E_j / E_i`. Overwritten in NumPy.
     rates, weights : array ``(n, ..., rows)``
         From :func:`race_rates`.
     temperature : float or array ``(rows,)``
@@ -125,11 +128,10 @@ def relative_weights(
         The weights relative to the winner's, which is 1.
     """
     xp = array_namespace(ratios)
-    ratios *= rates
+    ratios = in_place(mul, ratios, rates)
     power = whole_power(temperature)
     if power:
-        ratios += 1.0
-        relative = 1 / ratios
+        relative = 1 / in_place(add, ratios, 1.0)
         result = None
         while power:
             if power % 2:
@@ -138,8 +140,5 @@ def relative_weights(
             if power:
                 relative = relative * relative
     else:
-        result = xp.log1p(ratios)
-        result *= -1 / temperature
-        result = xp.exp(result)
-    result *= weights
-    return result
+        result = xp.exp(in_place(mul, xp.log1p(ratios), -1 / temperature))
+    return in_place(mul, result, weights)

@@ -5,16 +5,19 @@ by block, from arrays of the size of the logits.
 """
 
 from dataclasses import dataclass, fields, replace
+from operator import mul, sub, truediv
 from typing import Any, TypeAlias
 
-from array_api_compat import array_namespace, is_jax_namespace, is_numpy_namespace
+from array_api_compat import is_jax_namespace, is_numpy_namespace
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.engine import engine_for_jax, engine_for_numpy
 from rbgs.arrays.loops import over_rows, over_samples
+from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.reuse import in_place
 from rbgs.arrays.scalars import is_array
 from rbgs.arrays.simplex import clamp
-from rbgs.arrays.tracing import compiles_for_cpu
+from rbgs.arrays.tracing import compiles_for_cpu, is_traced, is_traced_by_torch
 from rbgs.arrays.typing import Array, Namespace, Temperature
 from rbgs.conditional import control_variate
 from rbgs.conditional.lattice import generators
@@ -67,6 +70,8 @@ class ConditionalSamples:
         if engine is not None:
             return engine.product(self, vector)
         xp = array_namespace(self.log_probs)
+        if is_traced(self.log_probs) or is_jax_namespace(xp):
+            return _product(self, vector)  # the compiler divides the work
         return over_rows(
             xp,
             vector.shape[1],
@@ -112,6 +117,8 @@ def _elements(xp: Namespace) -> int:
 
 def _samples_per_block(points: ConditionalSamples) -> int:
     xp = array_namespace(points.log_probs)
+    if is_traced_by_torch(points.log_probs):
+        return max(16, -(-points.samples // 8))  # its program has a part for each block
     n, rows = points.log_probs.shape
     elements = _elements(xp)
     if compiles_for_cpu(points.log_probs):
@@ -122,9 +129,7 @@ def _samples_per_block(points: ConditionalSamples) -> int:
 
 def _rows_per_block(points: ConditionalSamples) -> int:
     xp = array_namespace(points.log_probs)
-    n, rows = points.log_probs.shape
-    if is_jax_namespace(xp):
-        return max(1, int(rows))  # the compiler divides the work
+    n = points.log_probs.shape[0]
     # Loops over a few rows only are slow, but so many categories need memory.
     least = max(8, min(32, 2**20 // int(n)))
     return max(least, _elements(xp) // (int(n) * min(16, points.samples)))
@@ -149,12 +154,11 @@ def _product(points: ConditionalSamples, vector: Array) -> Array:
         inverse = 1 / xp.sum(relative, axis=0)
         if points.control_variate:
             shifted = relative + others[:, None, :]
-            shifted *= shifted
-            pairs = pairs + xp.sum(relative / shifted, axis=1)
-        relative *= inverse
+            pairs = pairs + xp.sum(relative / in_place(mul, shifted, shifted), axis=1)
+        relative = in_place(mul, relative, inverse)
         weighted = relative * vector[:, None, :]
         first = first + xp.sum(weighted, axis=1)
-        relative *= xp.sum(weighted, axis=0)
+        relative = in_place(mul, relative, xp.sum(weighted, axis=0))
         second = second + xp.sum(relative, axis=1)
         return first, second, pairs
 
@@ -247,19 +251,16 @@ class _Sampler:
         eps = xp.finfo(dtype).eps
         below = _negative_fraction(phase, shift[:, None, :])
         # The digits that the sum has lost, from another category: small ones hang on them.
-        below -= (xp.roll(shift, 1, axis=0) * (eps / 2))[:, None, :]
+        below = in_place(sub, below, (xp.roll(shift, 1, axis=0) * (eps / 2))[:, None, :])
         ratios = xp.log1p(clamp(below, low=eps / 2 - 1))
         of_winner = xp.sum(self.points.winner * shift, axis=0)
         of_winner = _negative_fraction(xp.astype(numbers, dtype)[:, None] / samples, of_winner)
         # An exponential of 0 would divide by it.
-        ratios /= xp.log1p(clamp(of_winner, high=-eps / 4))
-        return ratios
+        return in_place(truediv, ratios, xp.log1p(clamp(of_winner, high=-eps / 4)))
 
 
 def _negative_fraction(phase: Array, shift: Array) -> Array:
     """Return minus the fractional part of phase + shift, in (-1, 0]."""
     xp = array_namespace(phase, shift)
     total = phase + shift
-    below = xp.floor(total)
-    below -= total
-    return below
+    return in_place(sub, xp.floor(total), total)

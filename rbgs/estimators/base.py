@@ -4,10 +4,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
-from array_api_compat import array_namespace
-
 from rbgs.arrays.inputs import check_logits, wide_dtype
 from rbgs.arrays.keywords import instead_of
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.oracle import evaluate
 from rbgs.arrays.rows import Rows, categories_first, nan_unless, possible, read_logits
 from rbgs.arrays.scalars import are_equal, is_array

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from array_api_compat import array_namespace
-
 from rbgs.arrays.inputs import check_count, check_option, check_temperature
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.typing import Temperature
 from rbgs.conditional.control_variate import HIGHEST_TEMPERATURE, pays
 from rbgs.conditional.lattice import generators

@@ -3,8 +3,6 @@
 import math
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace
-
 from rbgs.arrays.inputs import (
     check_broadcast,
     check_count,
@@ -13,6 +11,7 @@ from rbgs.arrays.inputs import (
     namespace,
 )
 from rbgs.arrays.keywords import instead_of
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.oracle import evaluate
 from rbgs.arrays.scalars import as_float, check_ordinary, float_beside
 from rbgs.arrays.typing import Array, Generator, Oracle

@@ -4,11 +4,10 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace
-
 from rbgs.arrays.devices import device
 from rbgs.arrays.inputs import check_count, detached
 from rbgs.arrays.keywords import instead_of
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.rows import Rows, read_logits
 from rbgs.arrays.typing import Array, Generator, Namespace, Oracle
 from rbgs.estimators.base import Estimator, check_estimator

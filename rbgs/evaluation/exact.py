@@ -2,10 +2,9 @@
 
 import math
 
-from array_api_compat import array_namespace
-
 from rbgs.arrays.devices import device
 from rbgs.arrays.keywords import instead_of
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.oracle import evaluate
 from rbgs.arrays.rows import read_logits
 from rbgs.arrays.typing import Array, Oracle

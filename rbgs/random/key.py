@@ -6,10 +6,10 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.inputs import check_count
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.scalars import as_int
 from rbgs.arrays.tracing import is_traced
 from rbgs.arrays.typing import Array

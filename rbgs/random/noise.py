@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_jax_namespace, is_torch_namespace
+from array_api_compat import is_jax_namespace, is_torch_namespace
 
 from rbgs.arrays.devices import device
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.simplex import clamp
 from rbgs.arrays.typing import Array, Generator
 from rbgs.random.key import Key

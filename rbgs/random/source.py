@@ -5,9 +5,9 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from rbgs.arrays.inputs import library
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.scalars import as_int
 from rbgs.arrays.tracing import is_traced
 from rbgs.arrays.typing import Array, Generator

@@ -10,9 +10,8 @@ Salmon, Moraes, Dror, Shaw (2011). Parallel random numbers: as easy as 1, 2, 3. 
 
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from rbgs.arrays.devices import device
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.typing import Array
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))

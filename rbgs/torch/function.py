@@ -1,23 +1,24 @@
 """The functions with a derivative of their own that PyTorch's door is made of.
 
-For the derivative are kept the logits, the noise and the draw: O(n) numbers a row, whatever the
-number of samples. Every row is by itself, so that ``vmap`` only adds an axis to the batch.
+For the derivative are saved the arrays of the draw's operator: O(n) numbers a row, whatever the
+number of samples. Every row is by itself, so that ``vmap`` only adds rows.
 """
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn import Parameter
 
 from rbgs.arrays.inputs import wide_dtype
+from rbgs.arrays.rows import categories_first, categories_restored
 from rbgs.doors import at_temperature
-from rbgs.draw import Draw
 from rbgs.estimators.base import Estimator
+from rbgs.torch.modes import fits_numpy, is_batched_by_autograd, is_transformed, over_batch
+from rbgs.torch.skeleton import Skeleton, take_apart
 
 _NO_SECOND_DERIVATIVE = (
     "the gradient estimate has no derivative for the logits: it holds the random numbers fixed. "
@@ -25,144 +26,112 @@ _NO_SECOND_DERIVATIVE = (
 )
 
 
-@dataclass
-class Call:
-    """One call of an estimator, whose draw is kept for the derivative.
+def refuse_derivative(name: str) -> None:
+    """Raise what is said to those who ask for the derivative for an argument that has none."""
+    raise ValueError(f"no derivative is defined for the {name}: pass {name}.detach()")
 
-    The operands are logits, noise, index, mask and temperature; all but the first may be None.
+
+class Sample(Function):
+    """The value, with its derivative in both modes.
+
+    Behind it are returned, for the derivative, the skeleton of the operator and its arrays.
     """
-
-    estimator: Estimator
-    dim: int
-    _draw: Draw | None = None
-
-    def value(self, *operands: Any) -> Tensor:
-        """Return the value of the draw."""
-        return self._compute(lambda draw: draw.value, operands)
-
-    def product(self, *operands: Any) -> Tensor:
-        """Return the product of the draw's operator with the last operand."""
-        return self._compute(Draw.vjp, operands[:-1], operands[-1])
-
-    def _compute(
-        self, result: Callable[..., Any], operands: tuple[Any, ...], *vectors: Any
-    ) -> Tensor:
-        logits = operands[0]
-        through_numpy = _fits_numpy(logits)
-        if through_numpy:
-            operands, vectors = (tuple(map(_to_numpy, x)) for x in (operands, vectors))
-        with _full_precision(logits):
-            draw = self._draw
-            if draw is None:
-                draw = self._sample(*operands)
-                if not torch.compiler.is_compiling():
-                    self._draw = draw
-            computed = result(draw, *vectors)
-        return torch.from_numpy(computed).to(logits.dtype) if through_numpy else computed
-
-    def _sample(self, logits: Any, noise: Any, index: Any, mask: Any, temperature: Any) -> Draw:
-        estimator = at_temperature(self.estimator, temperature)
-        return estimator.sample(logits, noise=noise, index=index, mask=mask, axis=self.dim)
-
-
-def _fits_numpy(logits: Tensor) -> bool:
-    """Tell whether a draw can be made in NumPy: the compiled engine is one for its arrays."""
-    ordinary = type(logits) in (Tensor, Parameter) and logits.device.type == "cpu"
-    return ordinary and not torch.compiler.is_compiling()
-
-
-def _to_numpy(x: Any) -> Any:
-    """Return a tensor as an array that shares its memory; half precision becomes float32."""
-    if not isinstance(x, Tensor):
-        return x
-    if x.is_floating_point():
-        x = x.to(wide_dtype(x))
-    return x.detach().numpy()
-
-
-def _full_precision(like: Tensor) -> AbstractContextManager[Any]:
-    """Keep autocast out: the estimator chooses its own precision."""
-    kind = like.device.type
-    if torch.is_autocast_enabled(kind):
-        return torch.autocast(kind, enabled=False)
-    return nullcontext()
-
-
-class ReverseSample(Function):
-    """The value, with its derivative in reverse mode."""
 
     @staticmethod
     def forward(
-        call: Call,
+        estimator: Estimator,
+        dim: int,
         logits: Tensor,
         noise: Tensor | None,
         index: Tensor | int | None,
         mask: Tensor | None,
         temperature: Tensor | None,
-    ) -> Tensor:
-        return call.value(logits, noise, index, mask, temperature)
+    ) -> tuple[Any, ...]:
+        value, *rest = _run(_draw, estimator, dim, logits, noise, index, mask, temperature)
+        return value.to(logits.dtype).contiguous(), *rest
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _keep(ctx, inputs)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+        ctx.dim = inputs[1]
+        _, ctx.skeleton, *arrays = output
+        ctx.set_materialize_grads(False)
+        # The first array stays a function of the logits: so a second derivative is noticed.
+        ctx.mark_non_differentiable(*arrays[1:])
+        ctx.save_for_backward(*arrays)
+        ctx.save_for_forward(*arrays)
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        return None, None, _estimate(ctx, cotangent), None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> tuple[Any, ...]:
+        _, _, tangent, of_noise, _, _, of_temperature = tangents
+        for name, x in (("noise", of_noise), ("temperature", of_temperature)):
+            if x is not None:
+                refuse_derivative(name)
+        first, *others = ctx.saved_tensors
+        return _estimate(ctx, tangent), None, torch.zeros_like(first), *[None] * len(others)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, estimator: Estimator, dim: int, *operands: Any) -> Any:
+        operands = _in_front(info, in_dims[2:], operands)
+        value, skeleton, *arrays = Sample.apply(estimator, dim, *operands)
+        arrays = [_as_mapped(x, info.batch_size) for x in arrays]
+        return (value, skeleton, *arrays), (0, None, *(x.ndim - 2 for x in arrays))
+
+
+class CompiledSample(Function):
+    """The value, with its derivative in reverse mode: all that PyTorch's compiler can take."""
+
+    @staticmethod
+    def forward(ctx: Any, estimator: Estimator, dim: int, *operands: Any) -> tuple[Tensor]:
+        value, ctx.skeleton, *arrays = Sample.forward(estimator, dim, *operands)
+        ctx.dim = dim
+        ctx.save_for_backward(*arrays)
+        return (value,)
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        call, logits, *rest = _kept(ctx)
-        product = Product.apply(call, Constant.apply(logits), *rest, cotangent)
-        return None, product, None, None, None, None
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], call: Call, *operands: Any) -> Any:
-        return Sample.apply(*_batched(info, in_dims, call, *operands)), 0
-
-
-class Sample(ReverseSample):
-    """The value, with its derivative in both modes."""
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_forward(*_keep(ctx, inputs))
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        call, logits, *rest = _kept(ctx)
-        product: Tensor = Product.apply(call, Constant.apply(logits), *rest, tangents[1])
-        return product
+        product = Product.forward(ctx.skeleton, ctx.dim, cotangent, *ctx.saved_tensors)
+        return None, None, product, None, None, None, None
 
 
 class Product(Function):
-    """The product of the operator with a vector: linear in the vector, and symmetric."""
+    """The product of an operator with a vector: linear in the vector, and symmetric."""
 
     @staticmethod
-    def forward(
-        call: Call,
-        logits: Tensor,
-        noise: Tensor | None,
-        index: Tensor | int | None,
-        mask: Tensor | None,
-        temperature: Tensor | None,
-        vector: Tensor,
-    ) -> Tensor:
-        return call.product(logits, noise, index, mask, temperature, vector)
+    def forward(skeleton: Skeleton, dim: int, vector: Tensor, *arrays: Tensor) -> Tensor:
+        wide = vector.to(wide_dtype(vector))
+        product: Tensor
+        (product,) = _run(_product, skeleton, dim, wide, *arrays)
+        return product.to(vector.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_forward(*_keep(ctx, inputs[:-1]))
+        ctx.skeleton, ctx.dim, _, *arrays = inputs
+        ctx.save_for_backward(*arrays)
+        ctx.save_for_forward(*arrays)
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        # Where a gradient for the logits is wanted, Constant refuses it.
-        return *[None] * 6, Product.apply(*_kept(ctx), cotangent)
+        # Where a gradient for the arrays is wanted, Constant refuses it.
+        arrays = ctx.saved_tensors
+        product = Product.apply(ctx.skeleton, ctx.dim, cotangent, *arrays)
+        return None, None, product, *[None] * len(arrays)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        product: Tensor = Product.apply(*_kept(ctx), tangents[-1])
+        product: Tensor = Product.apply(ctx.skeleton, ctx.dim, tangents[2], *ctx.saved_tensors)
         return product
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], call: Call, *operands: Any) -> Any:
-        return Product.apply(*_batched(info, in_dims, call, *operands)), 0
+    def vmap(
+        info: Any, in_dims: Any, skeleton: Skeleton, dim: int, vector: Tensor, *arrays: Tensor
+    ) -> Any:
+        (vector,) = _in_front(info, in_dims[2:3], (vector,))
+        arrays = _as_rows(info, in_dims[3:], arrays)
+        return Product.apply(skeleton, dim, vector, *arrays), 0
 
 
 class Constant(Function):
@@ -189,29 +158,95 @@ class Constant(Function):
         return Constant.apply(x), in_dims[0]
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...]) -> list[Tensor]:
-    """Keep the inputs of a function for its derivative; return those that are tensors."""
-    tensors = [x for x in inputs if isinstance(x, Tensor)]
-    ctx.save_for_backward(*tensors)
-    ctx.others = [None if isinstance(x, Tensor) else (x,) for x in inputs]
-    return tensors
+def _estimate(ctx: Any, vector: Tensor | None) -> Tensor | None:
+    """Return the product of the operator that was kept with a vector, which may be absent."""
+    if vector is None:
+        return None
+    if is_batched_by_autograd(vector):
+        return over_batch(lambda x: _estimate(ctx, x).contiguous(), vector)
+    first, *others = ctx.saved_tensors
+    if not is_transformed():
+        return Product.forward(ctx.skeleton, ctx.dim, vector, first, *others)
+    product: Tensor = Product.apply(ctx.skeleton, ctx.dim, vector, Constant.apply(first), *others)
+    return product
 
 
-def _kept(ctx: Any) -> list[Any]:
-    tensors = iter(ctx.saved_tensors)
-    return [next(tensors) if other is None else other[0] for other in ctx.others]
+def _draw(
+    estimator: Estimator, dim: int, logits: Any, noise: Any, index: Any, mask: Any, temperature: Any
+) -> tuple[Any, ...]:
+    """Return the value of a draw, and its operator as a skeleton and arrays."""
+    estimator = at_temperature(estimator, temperature)
+    draw = estimator.sample(logits, noise=noise, index=index, mask=mask, axis=dim)
+    skeleton, arrays = take_apart(draw._operator)
+    return draw.value, skeleton, *arrays
 
 
-def _batched(info: Any, in_dims: tuple[int | None, ...], call: Call, *operands: Any) -> list[Any]:
-    """Return a new call and its operands, with the mapped axis in front and all axes present."""
-    ndim = operands[0].ndim - (in_dims[1] is not None)
-    axes = (ndim, ndim, ndim - 1, ndim, ndim - 1, ndim)  # logits, noise, index, ..., vector
-    result: list[Any] = [Call(call.estimator, call.dim)]
-    for x, at, wanted in zip(operands, in_dims[1:], axes, strict=False):
+def _product(skeleton: Skeleton, dim: int, vector: Any, *arrays: Any) -> tuple[Any]:
+    """Return the product of an operator with a vector that has the shape of the logits."""
+    shape = list(vector.shape)
+    shape.pop(dim)
+    product = skeleton.operator(arrays).product(categories_first(vector, dim))
+    return (categories_restored(product, tuple(shape), dim),)
+
+
+def _run(function: Callable[..., tuple[Any, ...]], *arguments: Any) -> tuple[Any, ...]:
+    """Run a function of arrays: in NumPy where that can be, for it has the compiled engine."""
+    tensors = [x for x in arguments if isinstance(x, Tensor)]
+    if fits_numpy(tensors):
+        return tuple(map(_to_torch, function(*map(_to_numpy, arguments))))
+    with _full_precision(tensors[0]):
+        return function(*arguments)
+
+
+def _to_numpy(x: Any) -> Any:
+    """Return a tensor as an array that shares its memory; half precision becomes float32."""
+    if not isinstance(x, Tensor):
+        return x
+    if x.is_floating_point():
+        x = x.to(wide_dtype(x))
+    return x.detach().resolve_neg().numpy()
+
+
+def _to_torch(x: Any) -> Any:
+    if not isinstance(x, np.ndarray):
+        return x
+    return torch.from_numpy(x if x.flags.writeable else x.copy())
+
+
+def _full_precision(like: Tensor) -> AbstractContextManager[Any]:
+    """Keep autocast out: the estimator chooses its own precision."""
+    kind = like.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()
+
+
+def _in_front(info: Any, in_dims: tuple[int | None, ...], operands: tuple[Any, ...]) -> list[Any]:
+    """Return operands with the mapped axis in front of all others."""
+    result: list[Any] = []
+    ndim = operands[0].ndim - (in_dims[0] is not None)
+    wanted = (ndim, ndim, ndim - 1, ndim, ndim - 1)  # logits or a vector; noise, index, ...
+    for x, at, axes in zip(operands, in_dims, wanted, strict=False):
         if not isinstance(x, Tensor):
             result.append(x)
             continue
         x = x.unsqueeze(0) if at is None else x.movedim(at, 0)
-        x = x.reshape(x.shape[0], *(1,) * (wanted + 1 - x.ndim), *x.shape[1:])
+        x = x.reshape(x.shape[0], *(1,) * (axes + 1 - x.ndim), *x.shape[1:])
         result.append(x.expand(info.batch_size, *x.shape[1:]))
     return result
+
+
+def _as_rows(
+    info: Any, in_dims: tuple[int | None, ...], arrays: tuple[Tensor, ...]
+) -> list[Tensor]:
+    """Return an operator's arrays with the mapped axis as further rows."""
+    result = []
+    for x, at in zip(arrays, in_dims, strict=True):
+        x = x.unsqueeze(-2) if at is None else x.movedim(at, -2)
+        result.append(x.expand(*x.shape[:-2], info.batch_size, x.shape[-1]).flatten(-2))
+    return result
+
+
+def _as_mapped(x: Tensor, count: int) -> Tensor:
+    """Return an operator's array with the rows of each place of the mapped axis apart."""
+    return x.unflatten(-1, (count, x.shape[-1] // max(1, count)))

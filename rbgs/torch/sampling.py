@@ -6,13 +6,14 @@ from torch import Tensor
 from rbgs.arrays.inputs import check_logits, wide_dtype
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.typing import Generator
-from rbgs.doors import check_arguments, temperature_array
+from rbgs.doors import at_temperature, check_arguments, settled, temperature_array
 from rbgs.estimators.base import Estimator
 from rbgs.estimators.gumbel_rao import GumbelRao
 from rbgs.estimators.relaxation import GumbelSoftmax
 from rbgs.random.noise import uniform_of_torch
 from rbgs.random.source import check_source
-from rbgs.torch.function import Call, ReverseSample, Sample
+from rbgs.torch.function import CompiledSample, Sample, refuse_derivative
+from rbgs.torch.modes import refuse_transformations
 
 
 @instead_of(axis="dim", rng="generator", key="generator")
@@ -88,9 +89,11 @@ def sample(
     convert, make = "torch.from_dlpack(logits)", "torch.tensor(logits)"
     check_arguments(estimator, logits, Tensor, "rbgs.torch", convert, make)
     dim = check_logits(logits, dim)
+    estimator = settled(estimator, logits)
     temperature = temperature_array(estimator)
-    if isinstance(temperature, Tensor) and temperature.requires_grad:
-        raise ValueError("no derivative is defined for the temperature: pass temperature.detach()")
+    for name, x in (("noise", noise), ("temperature", temperature)):
+        if isinstance(x, Tensor) and x.requires_grad and torch.is_grad_enabled():
+            refuse_derivative(name)
     if noise is None and estimator._needs_noise(index):
         if generator is None:
             shape, dtype = estimator._noise_shape(logits.shape, dim), wide_dtype(logits)
@@ -101,9 +104,11 @@ def sample(
             noise = estimator.noise(logits_, generator, axis=dim)
     elif generator is not None and noise is not None:
         raise ValueError("both generator and noise are given: pass one of them")
-    # The compiler takes no function that has a forward mode.
-    function = ReverseSample if torch.compiler.is_compiling() else Sample
-    value: Tensor = function.apply(Call(estimator, dim), logits, noise, index, mask, temperature)
+    refuse_transformations(logits)
+    is_compiled = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    function = CompiledSample if is_compiled else Sample
+    static = estimator if temperature is None else at_temperature(estimator, 1.0)
+    value: Tensor = function.apply(static, dim, logits, noise, index, mask, temperature)[0]
     return value
 
 

@@ -186,7 +186,7 @@ def test_a_compiled_training_step_draws_anew():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_and_half_precision(dtype, through_numpy, monkeypatch):
     if not through_numpy:  # as on a GPU
-        monkeypatch.setattr("rbgs.torch.function._fits_numpy", lambda _: False)
+        monkeypatch.setattr("rbgs.torch.function.fits_numpy", lambda _: False)
     estimator = rbgs.GumbelRao(0.5, sampling="exact")  # it multiplies matrices
     layer = torch.nn.Linear(3, 4)
     x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,40 @@
+"""Which library an array is of: array-api-compat's answers, without its caches.
+
+PyTorch's compiler would warn of them; and what is common here is found faster.
+"""
+
+import sys
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from rbgs.arrays.typing import Namespace
+
+
+def array_namespace(*arrays: Any) -> Namespace:
+    """Return the namespace of arrays of one library; raise if it is unknown, or not one."""
+    for x in arrays:
+        if type(x) is not np.ndarray or x.dtype.kind not in "biuf":
+            break
+    else:
+        namespace = sys.modules.get("array_api_compat.numpy")
+        if namespace is not None:
+            return namespace
+    if all(map(is_torch_array, arrays)):
+        from array_api_compat import torch
+
+        return torch
+    return array_api_compat.array_namespace(*arrays)
+
+
+def is_torch_array(x: Any) -> bool:
+    """Tell whether ``x`` is a tensor of PyTorch."""
+    torch: Any = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def is_jax_array(x: Any) -> bool:
+    """Tell whether ``x`` is an array of JAX, abstract or not."""
+    jax: Any = sys.modules.get("jax")
+    return jax is not None and isinstance(x, jax.Array)

@@ -1,0 +1,84 @@
+"""Who sees what is done with tensors: modes, tracers and the transformations of ``torch.func``."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch._C import _functorch
+from torch.autograd import forward_ad
+from torch.nn import Parameter
+from torch.utils._device import DeviceContext
+
+
+def fits_numpy(tensors: list[Tensor]) -> bool:
+    """Tell whether these are ordinary tensors on a processor, and nobody records what is done."""
+    return not _is_recorded() and all(
+        type(x) in (Tensor, Parameter) and x.device.type == "cpu" for x in tensors
+    )
+
+
+def _is_recorded() -> bool:
+    """Tell whether a compiler, a tracer or a mode sees the operations on tensors."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return True
+    if torch._C._len_torch_dispatch_stack():
+        return True
+    # A default device is a mode too.
+    modes = torch.overrides._get_current_function_mode_stack()
+    return not all(isinstance(mode, DeviceContext) for mode in modes)
+
+
+def is_transformed() -> bool:
+    """Tell whether the product itself may be differentiated or mapped."""
+    return (
+        torch.is_grad_enabled()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+    )
+
+
+def is_batched_by_autograd(x: Tensor) -> bool:
+    """Tell whether ``torch.autograd`` maps over an axis of ``x``, which it hides.
+
+    For ``is_grads_batched`` and vectorised Jacobians it has a vmap of its own, which calls no rule
+    of a function.
+    """
+    batched: bool = _functorch.is_legacy_batchedtensor(x)
+    return batched
+
+
+def over_batch(function: Callable[[Tensor], Tensor | None], x: Tensor) -> Tensor:
+    """Return a function of what ``torch.autograd`` maps over, by ``torch.vmap``."""
+    for level in range(1, 65):
+        visible = torch._remove_batch_dim(x, level, 1, 0)
+        if not is_batched_by_autograd(visible):
+            result: Tensor = torch._add_batch_dim(torch.vmap(function)(visible), 0, level)
+            return result
+    raise NotImplementedError("torch.autograd maps over two axes at once: use torch.vmap for that")
+
+
+def refuse_transformations(logits: Tensor) -> None:
+    """Raise where a derivative would be lost, or where PyTorch has no rule for it."""
+    if torch.compiler.is_compiling():
+        # Its program would differentiate the steps to the value, which is constant: a silent 0.
+        if forward_ad._current_level >= 0 or _is_transformed_while_compiled(logits):
+            raise NotImplementedError(
+                "torch.compile loses the derivative of a sample in forward mode and inside the "
+                "transformations of torch.func: without fullgraph=True this part runs uncompiled "
+                "and is right; with it use loss.backward() or torch.autograd.grad"
+            )
+    elif torch._C._are_functorch_transforms_active():
+        stack = _functorch.get_interpreter_stack()
+        if any(x.key() is _functorch.TransformType.Functionalize for x in stack):
+            raise NotImplementedError(
+                "torch.func.functionalize has no rule for functions with a derivative of their "
+                "own: leave it out; make_fx, torch.export and torch.compile do without it"
+            )
+
+
+def _is_transformed_while_compiled(logits: Tensor) -> bool:
+    """Tell whether torch.func is at work, unless it is vmap alone and no derivative is wanted."""
+    depth = _functorch.get_dynamic_layer_stack_depth()
+    if depth == 1 and not torch.is_grad_enabled():
+        return not _functorch.is_batchedtensor(logits)
+    return depth > 0

@@ -1,0 +1,61 @@
+"""Operators without their arrays: what is left when PyTorch saves the arrays for the derivative."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.typing import Array
+from rbgs.draw import Operator
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """An operator without its arrays.
+
+    Attributes
+    ----------
+    kind : type
+        The class of the operator, a dataclass.
+    constants : dict
+        The fields that are no arrays.
+    places : tuple of (str, int or None)
+        The fields that are arrays; for a tuple of arrays, how many.
+    """
+
+    kind: type
+    constants: dict[str, Any]
+    places: tuple[tuple[str, int | None], ...]
+
+    def operator(self, arrays: tuple[Array, ...]) -> Operator:
+        """Return the operator with these arrays."""
+        left = iter(arrays)
+        filled: dict[str, Any] = {}
+        for name, count in self.places:
+            if count is None:
+                filled[name] = next(left)
+            else:
+                filled[name] = tuple([next(left) for _ in range(count)])
+        if "winner" in filled:
+            xp = array_namespace(arrays[0])
+            filled["winner"] = xp.astype(filled["winner"], arrays[0].dtype)
+        operator: Operator = self.kind(**self.constants, **filled)
+        return operator
+
+
+def take_apart(operator: Any) -> tuple[Skeleton, list[Array]]:
+    """Return the skeleton of an operator, and its arrays; a one-hot vector takes a byte each."""
+    constants: dict[str, Any] = {}
+    places: list[tuple[str, int | None]] = []
+    arrays: list[Array] = []
+    for field in fields(operator):
+        x = getattr(operator, field.name)
+        parts = x if isinstance(x, tuple) else (x,)
+        if not isinstance(parts[0], (np.ndarray, Tensor)):
+            constants[field.name] = x
+            continue
+        places.append((field.name, len(parts) if isinstance(x, tuple) else None))
+        arrays.extend([x != 0] if field.name == "winner" else parts)
+    return Skeleton(type(operator), constants, tuple(places)), arrays
