@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Protocol, cast
 from array_api_extra import create_diagonal
 
 from rbgs.arrays.devices import device
+from rbgs.arrays.floats import without_float_errors
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.rows import Rows
 from rbgs.arrays.simplex import jacobian_product
@@ -195,6 +196,7 @@ class Draw(AnyDraw):
         """
         return self._product("cotangent", cotangent)
 
+    @without_float_errors
     def jacobian(self) -> Array:
         """Return the operator as matrices.
 
@@ -214,6 +216,7 @@ class Draw(AnyDraw):
         matrix = xp.astype(matrix, rows.dtype, copy=False)
         return xp.reshape(matrix, (*rows.batch, rows.n, rows.n))
 
+    @without_float_errors
     def _product(self, name: str, vector: Array) -> Array:
         operator = self._pathwise()
         rows = self._rows

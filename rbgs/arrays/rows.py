@@ -8,6 +8,7 @@ import numpy as np
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.engine import engine_for_numpy
+from rbgs.arrays.floats import without_float_errors
 from rbgs.arrays.inputs import (
     check_broadcast,
     check_like,
@@ -73,6 +74,7 @@ class Rows:
         at = len(self.batch) + 1 + self.axis
         return (*self.batch[:at], n, *self.batch[at:])
 
+    @without_float_errors
     def restore(self, x: Array) -> Array:
         """Return ``x (n, rows)`` in the shape and dtype of the logits."""
         xp = array_namespace(x)
@@ -137,6 +139,7 @@ def categories_restored(x: Array, batch: tuple[int, ...], axis: int) -> Array:
     return xp.permute_dims(x, tuple(axes))
 
 
+@without_float_errors
 def read_logits(logits: Array, mask: Array | None = None, axis: int = -1) -> Rows:
     """Validate logits and a mask; return normalised rows."""
     axis = check_logits(logits, axis)

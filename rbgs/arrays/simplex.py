@@ -8,6 +8,8 @@ Inside the library the category axis is the first one: a sum over categories the
 vectors, one lane for each row.
 """
 
+import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,14 @@ def softmax(logits: Array, temperature: Temperature = 1.0) -> Array:
     lowest = -1000.0 * temperature
     weights = xp.exp(clamp(shifted, low=lowest) / temperature)
     return weights / xp.sum(weights, axis=0)
+
+
+def log_of_largest(largest: float) -> float:
+    """Return the logarithm of a dtype's largest number; wider than double precision it is that's.
+
+    A Python float, which would be infinite, has no more.
+    """
+    return math.log(min(float(largest), sys.float_info.max))
 
 
 def clamp(

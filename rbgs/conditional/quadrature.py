@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.namespaces import array_namespace
-from rbgs.arrays.simplex import clamp
+from rbgs.arrays.simplex import clamp, log_of_largest
 from rbgs.arrays.tracing import is_traced_by_torch
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.draw import WeightedPoints
@@ -84,7 +84,7 @@ class ConditionalExpectation(WeightedPoints):
         above_one = clamp(temperature, low=1.0)
         y, weight_y = _half_line(_NODES_R, xp.log(above_one))  # r = exp(-y): (r,) or (rows, r)
         r = xp.exp(-y)
-        largest = math.log(xp.finfo(zero.dtype).max) * 0.9
+        largest = log_of_largest(xp.finfo(zero.dtype).max) * 0.9
         exponent = temperature * y
         odds = xp.expm1(clamp(exponent, high=largest))
 

@@ -13,13 +13,12 @@ weights :math:`r_j = (1 + E_j / (p_j E_i))^{-1/\tau}` relative to the winner's :
 lie in [0, 1], and nothing overflows at any temperature.
 """
 
-import math
 from operator import add, mul
 
 from rbgs.arrays.engine import engine_for_numpy
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.reuse import in_place
-from rbgs.arrays.simplex import clamp, first_largest, one_hot
+from rbgs.arrays.simplex import clamp, first_largest, log_of_largest, one_hot
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.random.noise import exponential
 
@@ -65,7 +64,7 @@ def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array]:
 
 def lowest_log_prob(largest: float) -> float:
     """Return the floor of :func:`race_rates`: -59 in single and -473 in double precision."""
-    return -math.log(largest) * 2 / 3
+    return -log_of_largest(largest) * 2 / 3
 
 
 def race_rates(log_probs: Array, winner: Array, temperature: Temperature) -> tuple[Array, Array]:

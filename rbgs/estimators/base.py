@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
+from rbgs.arrays.floats import without_float_errors
 from rbgs.arrays.inputs import check_logits, wide_dtype
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.namespaces import array_namespace
@@ -95,6 +96,7 @@ class Estimator(ABC):
         return index is None or self._random_given_outcome
 
     @instead_of(dim="axis", generator="rng", key="rng")
+    @without_float_errors
     def noise(self, logits: Array, rng: Generator, *, axis: int = -1) -> Array:
         """Draw the noise that makes :meth:`sample` a pure function.
 
@@ -132,6 +134,7 @@ class Estimator(ABC):
         return self._drawn(rng, self._noise_shape(logits.shape, axis), like)
 
     @instead_of(dim="axis", generator="rng", key="rng")
+    @without_float_errors
     def sample(
         self,
         logits: Array,

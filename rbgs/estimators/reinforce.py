@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from rbgs.arrays.floats import no_float_errors
 from rbgs.arrays.inputs import (
     check_broadcast,
     check_count,
@@ -177,9 +178,10 @@ class Reinforce(Estimator):
         loss, _, direct = evaluate(oracle, draw.value, rows.axis)
         xp = array_namespace(rows.log_probs)
         dtype = rows.log_probs.dtype
-        advantage = xp.reshape(xp.astype(loss - self._baseline(loss), dtype, copy=False), (-1,))
-        value = rows.adopt("value", draw.value, rows.n)
-        estimate = advantage * (value - xp.exp(rows.log_probs))
+        with no_float_errors():
+            advantage = xp.reshape(xp.astype(loss - self._baseline(loss), dtype, copy=False), (-1,))
+            value = rows.adopt("value", draw.value, rows.n)
+            estimate = advantage * (value - xp.exp(rows.log_probs))
         if isinstance(self.baseline, RunningMean):
             self.baseline.update(loss)
         estimate = rows.restore(estimate)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rbgs.arrays.devices import device
+from rbgs.arrays.floats import no_float_errors, without_float_errors
 from rbgs.arrays.inputs import check_count, detached
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.namespaces import array_namespace
@@ -180,15 +181,21 @@ def _accumulate(chunks: Iterator[Array]) -> tuple[Array, Array]:
     """Return the mean ``(..., n)`` and the sum of squared deviations from it ``(...,)``."""
     count, mean, spread = 0, 0.0, 0.0
     for chunk in chunks:
-        xp = array_namespace(chunk)
-        size = chunk.shape[0]
-        its_mean = xp.mean(chunk, axis=0)
-        its_spread = xp.sum((chunk - its_mean) ** 2, axis=(0, -1))
-        step = its_mean - mean
-        spread = spread + its_spread + xp.sum(step**2, axis=-1) * (count * size / (count + size))
-        mean = mean + step * (size / (count + size))
-        count += size
+        mean, spread = _take_in(chunk, count, mean, spread)
+        count += chunk.shape[0]
     return mean, spread
+
+
+@without_float_errors
+def _take_in(chunk: Array, count: int, mean: Array, spread: Array) -> tuple[Array, Array]:
+    """Take further estimates into the mean and the spread of so many before."""
+    xp = array_namespace(chunk)
+    size = chunk.shape[0]
+    its_mean = xp.mean(chunk, axis=0)
+    its_spread = xp.sum((chunk - its_mean) ** 2, axis=(0, -1))
+    step = its_mean - mean
+    spread = spread + its_spread + xp.sum(step**2, axis=-1) * (count * size / (count + size))
+    return mean + step * (size / (count + size)), spread
 
 
 def _enumerate(
@@ -206,8 +213,7 @@ def _enumerate(
     def wide(x: Array) -> Array:
         return xp.astype(x, dtype, copy=False)
 
-    probs = xp.reshape(wide(xp.exp(rows.log_probs)), (rows.n, *rows.batch, 1))
-    errors = xp.stack(
+    estimates = xp.stack(
         [
             wide(
                 xp.moveaxis(
@@ -218,15 +224,19 @@ def _enumerate(
             )
             for i in range(rows.n)
         ]
-    ) - wide(xp.moveaxis(exact, rows.axis, -1))
-    errors = xp.where(probs == 0, 0.0, errors)
-    bias = xp.sum(probs * errors, axis=0)
-    bias2 = xp.sum(bias**2, axis=-1)
-    variance = xp.sum(probs * (errors - bias) ** 2, axis=(0, -1))
+    )
+    with no_float_errors():
+        errors = estimates - wide(xp.moveaxis(exact, rows.axis, -1))
+        probs = xp.reshape(wide(xp.exp(rows.log_probs)), (rows.n, *rows.batch, 1))
+        errors = xp.where(probs == 0, 0.0, errors)
+        bias = xp.sum(probs * errors, axis=0)
+        bias2 = xp.sum(bias**2, axis=-1)
+        variance = xp.sum(probs * (errors - bias) ** 2, axis=(0, -1))
     none = xp.zeros_like(bias2)
     return Moments(estimator, 0, bias2, none, variance, none, bias2 + variance, none)
 
 
+@without_float_errors
 def _moments(estimator: Estimator, sizes: list[int], parts: list[tuple[Array, Array]]) -> Moments:
     xp = array_namespace(parts[0][0])
     means = xp.stack([mean for mean, _ in parts])  # (group, ..., n)

@@ -3,6 +3,7 @@
 import math
 
 from rbgs.arrays.devices import device
+from rbgs.arrays.floats import no_float_errors
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.oracle import evaluate
@@ -58,7 +59,8 @@ def exact_gradient(
     rows = read_logits(logits, mask, axis)
     xp = array_namespace(rows.log_probs)
     n, dtype = rows.n, rows.log_probs.dtype
-    probs = xp.exp(rows.log_probs)
+    with no_float_errors():
+        probs = xp.exp(rows.log_probs)
     outcomes = xp.eye(n, dtype=dtype, device=device(probs))
     size = max(1, _BLOCK // max(1, n * math.prod(rows.batch)))
     losses, mean_direct = [], 0.0
@@ -69,13 +71,15 @@ def exact_gradient(
         value = xp.broadcast_to(value, (count, *rows.batch, n))
         value = xp.moveaxis(xp.astype(value, rows.dtype, copy=False), -1, rows.axis)
         loss, _, direct = evaluate(oracle, value, rows.axis)
-        weight = probs[start:stop, :]
-        happens = weight > 0
-        loss = xp.reshape(xp.astype(loss, dtype, copy=False), weight.shape)
-        losses.append(xp.where(happens, loss, 0.0))
-        if direct is not None:
-            direct = xp.moveaxis(xp.astype(direct, dtype, copy=False), rows.axis, 0)
-            weighted = weight * xp.reshape(direct, (n, *weight.shape))
-            mean_direct = mean_direct + xp.sum(xp.where(happens, weighted, 0.0), axis=1)
+        with no_float_errors():
+            weight = probs[start:stop, :]
+            happens = weight > 0
+            loss = xp.reshape(xp.astype(loss, dtype, copy=False), weight.shape)
+            losses.append(xp.where(happens, loss, 0.0))
+            if direct is not None:
+                direct = xp.moveaxis(xp.astype(direct, dtype, copy=False), rows.axis, 0)
+                weighted = weight * xp.reshape(direct, (n, *weight.shape))
+                mean_direct = mean_direct + xp.sum(xp.where(happens, weighted, 0.0), axis=1)
     loss = xp.concat(losses, axis=0)
-    return rows.restore(probs * (loss - xp.sum(probs * loss, axis=0)) + mean_direct)
+    with no_float_errors():
+        return rows.restore(probs * (loss - xp.sum(probs * loss, axis=0)) + mean_direct)

@@ -40,8 +40,11 @@ def results(estimator, logits, noise, index, mask, vector):
 
 
 def arguments(estimator, logits=LOGITS):
-    index = np.asarray([0, 1, 2, 0])[: logits.shape[0]] if logits.ndim > 1 else np.asarray(1)
-    mask = np.arange(3) < 3 if logits.ndim > 1 else np.asarray(True)
+    """Return logits, noise, index, mask and a vector."""
+    index, mask = np.asarray(1), np.asarray(True)
+    if logits.ndim > 1:
+        index, mask = np.asarray([0, 1, 2, 0]), np.ones(logits.shape, bool)
+        mask[0, 2] = mask[3, 1] = False
     return logits, estimator.noise(logits, 0), index, mask, np.flip(logits, axis=-1) * 2
 
 
