@@ -40,7 +40,7 @@ def sample(
     ----------
     estimator : Estimator
         Any but :class:`~rbgs.Reinforce`, whose draws have no derivative. There is no derivative
-        for the temperature.
+        for the temperature, nor for the noise.
     logits : floating array ``(..., n)``
         Unnormalised log-probabilities, a NumPy array or a box of autograd around one.
     rng, noise, index, mask, axis
@@ -55,7 +55,7 @@ def sample(
     ------
     TypeError, ValueError
         As in :meth:`rbgs.Estimator.sample`; or the estimator is :class:`~rbgs.Reinforce`, the
-        logits no NumPy array, or a derivative for the temperature is asked for.
+        logits no NumPy array, or a derivative for the temperature or the noise is asked for.
     NotImplementedError
         A second derivative for the logits is asked for. The one for what the first is linear in,
         the gradient of the loss at the value, is there.
@@ -72,10 +72,11 @@ def sample(
     >>> bool(gradient[:, 0].sum() < 0 < gradient[:, 2].sum())
     True
     """
-    if isbox(temperature_array(estimator)):
-        raise ValueError(
-            "no derivative is defined for the temperature: pass autograd.tracer.getval(temperature)"
-        )
+    for name, x in (("noise", noise), ("temperature", temperature_array(estimator))):
+        if isbox(x):
+            raise ValueError(
+                f"no derivative is defined for the {name}: pass autograd.tracer.getval({name})"
+            )
     constant = logits
     while isbox(constant):
         constant = getval(constant)

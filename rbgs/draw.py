@@ -16,6 +16,7 @@ from rbgs.arrays.floats import without_float_errors
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.rows import Rows
 from rbgs.arrays.simplex import jacobian_product
+from rbgs.arrays.tracing import has_outlived_vmap
 from rbgs.arrays.typing import Array, Temperature
 
 
@@ -227,5 +228,10 @@ class Draw(AnyDraw):
             raise TypeError(
                 "Reinforce uses the values of the loss, not its derivative, so its draw has no "
                 "Jacobian: call Reinforce.gradient(oracle, logits, ...)"
+            )
+        if has_outlived_vmap(self._rows.log_probs):
+            raise ValueError(
+                "this draw was made inside torch.vmap and is used outside of it: return its value, "
+                "or what vjp gives, from the function that is mapped"
             )
         return self._operator

@@ -33,6 +33,16 @@ def is_traced_by_torch(x: Array) -> bool:
     return proxies is not None and proxies.get_proxy_mode() is not None
 
 
+def has_outlived_vmap(x: Array) -> bool:
+    """Tell whether ``x`` comes from inside a ``torch.vmap`` that has ended."""
+    if not is_torch_array(x) or is_traced_by_torch(x):
+        return False
+    functorch: Any = sys.modules["torch"]._C._functorch
+    if not functorch.is_batchedtensor(x):
+        return False
+    return bool((functorch.maybe_current_level() or 0) < functorch.maybe_get_level(x))
+
+
 def at_compile_time(x: Array) -> AbstractContextManager[Any]:
     """Let what is done with a concrete array have a value, even where JAX traces a program."""
     if is_jax_array(x):

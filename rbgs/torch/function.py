@@ -62,7 +62,8 @@ class Sample(Function):
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-        return None, None, _estimate(ctx, cotangent), None, None, None, None
+        product = None if cotangent is None else _estimate(ctx, cotangent)
+        return None, None, product, None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> tuple[Any, ...]:
@@ -71,12 +72,13 @@ class Sample(Function):
             if x is not None:
                 refuse_derivative(name)
         first, *others = ctx.saved_tensors
-        return _estimate(ctx, tangent), None, torch.zeros_like(first), *[None] * len(others)
+        product = None if tangent is None else _estimate(ctx, tangent)
+        return product, None, torch.zeros_like(first), *[None] * len(others)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, estimator: Estimator, dim: int, *operands: Any) -> Any:
-        operands = _in_front(info, in_dims[2:], operands)
-        value, skeleton, *arrays = Sample.apply(estimator, dim, *operands)
+        mapped = _in_front(info, in_dims[2:], operands)
+        value, skeleton, *arrays = Sample.apply(estimator, dim, *mapped)
         arrays = [_as_mapped(x, info.batch_size) for x in arrays]
         return (value, skeleton, *arrays), (0, None, *(x.ndim - 2 for x in arrays))
 
@@ -130,8 +132,7 @@ class Product(Function):
         info: Any, in_dims: Any, skeleton: Skeleton, dim: int, vector: Tensor, *arrays: Tensor
     ) -> Any:
         (vector,) = _in_front(info, in_dims[2:3], (vector,))
-        arrays = _as_rows(info, in_dims[3:], arrays)
-        return Product.apply(skeleton, dim, vector, *arrays), 0
+        return Product.apply(skeleton, dim, vector, *_as_rows(info, in_dims[3:], arrays)), 0
 
 
 class Constant(Function):
@@ -158,10 +159,8 @@ class Constant(Function):
         return Constant.apply(x), in_dims[0]
 
 
-def _estimate(ctx: Any, vector: Tensor | None) -> Tensor | None:
-    """Return the product of the operator that was kept with a vector, which may be absent."""
-    if vector is None:
-        return None
+def _estimate(ctx: Any, vector: Tensor) -> Tensor:
+    """Return the product of the operator that was kept with a vector."""
     if is_batched_by_autograd(vector):
         return over_batch(lambda x: _estimate(ctx, x).contiguous(), vector)
     first, *others = ctx.saved_tensors

@@ -1,6 +1,8 @@
-"""Who sees what is done with tensors: modes, tracers and the transformations of ``torch.func``."""
+"""Kinds of tensors, and who sees what is done with them: modes, tracers, transformations."""
 
+import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,6 +37,23 @@ def is_transformed() -> bool:
         or torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
     )
+
+
+def refuse_kinds(**arguments: Any) -> None:
+    """Raise for tensors whose rows are not in the memory of this process, one next to another."""
+    distributed = sys.modules.get("torch.distributed.tensor")
+    for name, x in arguments.items():
+        if not isinstance(x, Tensor):
+            continue
+        if x.layout is not torch.strided:
+            raise TypeError(f"the layout of {name} is {x.layout}: pass a dense tensor of its rows")
+        if distributed is not None and isinstance(x, distributed.DTensor):
+            raise TypeError(
+                f"{name} is a DTensor, but rows are drawn where they are: pass {name}.to_local() "
+                "and wrap the value with DTensor.from_local(value, logits.device_mesh, "
+                "logits.placements). All categories of a row must be on one device, and each "
+                "device needs random numbers of its own"
+            )
 
 
 def is_batched_by_autograd(x: Tensor) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.module import _EXTRA_STATE_KEY_SUFFIX
 
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.typing import Generator
@@ -31,9 +32,8 @@ class Sampler(torch.nn.Module):
 
     Notes
     -----
-    The temperature is part of ``state_dict``. It is a constant under ``torch.compile``, which
-    compiles again when it changes; to avoid that, call :func:`sample` with an estimator whose
-    temperature is a tensor.
+    The temperature is part of ``state_dict``, as a tensor; a checkpoint without it leaves it as it
+    is. Under ``torch.compile`` it may change: see :func:`sample`.
 
     Examples
     --------
@@ -94,10 +94,15 @@ class Sampler(torch.nn.Module):
         """Return what ``repr`` shows."""
         return f"{self.estimator}, dim={self.dim}"
 
-    def get_extra_state(self) -> dict[str, float]:
-        """Return the part of ``state_dict`` that is no tensor."""
-        return {"temperature": self.temperature}
+    def get_extra_state(self) -> Tensor:
+        """Return the temperature, which ``state_dict`` holds beside parameters and buffers."""
+        return torch.tensor(self.temperature, dtype=torch.float64)
 
-    def set_extra_state(self, state: dict[str, float]) -> None:
-        """Take the temperature of a ``state_dict``."""
-        self.temperature = state["temperature"]
+    def set_extra_state(self, state: Tensor | dict[str, float]) -> None:
+        """Take the temperature of a ``state_dict``; an old one has a dictionary for it."""
+        self.temperature = state["temperature"] if isinstance(state, dict) else float(state)
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
+        # A checkpoint from before the layer was there leaves the temperature as it is.
+        state = {prefix + _EXTRA_STATE_KEY_SUFFIX: self.get_extra_state(), **state}
+        super()._load_from_state_dict(state, prefix, *rest)
