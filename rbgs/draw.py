@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from array_api_compat import array_namespace
-from array_api_extra import create_diagonal
 
+from rbgs.arrays.devices import device
 from rbgs.arrays.rows import Rows
 from rbgs.arrays.simplex import jacobian_product
+from rbgs.arrays.tracing import standard_broadcasting
 from rbgs.arrays.typing import Array, Temperature
 
 
@@ -58,7 +59,8 @@ class WeightedPoints:
         scale = self.temperature
         if not isinstance(scale, float):
             scale = scale[:, None, None]
-        return (create_diagonal(mean) - gram) / scale
+        identity = xp.eye(mean.shape[-1], dtype=mean.dtype, device=device(mean))
+        return (mean[..., None] * identity - gram) / scale
 
 
 @dataclass(frozen=True)
@@ -170,21 +172,32 @@ class Draw:
         TypeError
             The estimator is :class:`~rbgs.Reinforce`.
         """
-        matrix = self._pathwise().matrix()
+        operator = self._pathwise()
+        with standard_broadcasting(self.value):
+            matrix = operator.matrix()
         xp = array_namespace(matrix)
         rows = self._rows
         matrix = xp.astype(matrix, rows.dtype, copy=False)
-        return xp.reshape(matrix, (*rows.batch, rows.n, rows.n))
+        return rows.split(matrix, rows.n, rows.n)
 
     def _product(self, name: str, vector: Array) -> Array:
         operator = self._pathwise()
         rows = self._rows
-        return rows.restore(operator.product(rows.adopt(name, vector, rows.n)))
+        vector = rows.adopt(name, vector, rows.n)
+        with standard_broadcasting(vector):
+            return rows.restore(operator.product(vector))
 
     def _pathwise(self) -> Operator:
         if self._operator is None:
             raise TypeError(
                 "Reinforce uses the values of the loss, not its derivative, so its draw has no "
                 "Jacobian: call Reinforce.gradient(oracle, logits, ...)"
+            )
+        if self._rows.log_probs.ndim != 2:
+            raise ValueError(
+                f"the value has shape {tuple(self.value.shape)}, but the draw was made for a batch "
+                f"of shape {self._rows.batch}: several draws, which vmap, scan or jax.tree.map "
+                "stacked, are used one by one, "
+                "as in jax.vmap(lambda draw, g: draw.vjp(g))(draws, g)"
             )
         return self._operator

@@ -14,7 +14,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.tracing import is_traced, is_traced_by_jax
+from rbgs.arrays.tracing import evaluated_now, is_traced, is_traced_by_jax
 from rbgs.arrays.typing import Array, Namespace, Temperature
 
 _SMALLEST, _LARGEST = 1e-30, 1e30
@@ -96,7 +96,8 @@ def check_temperature(temperature: Temperature, *, zero: bool = False) -> Temper
             )
         rejected = False
         if not is_traced(temperature):  # else it has no value yet: see Rows.temperature
-            with suppress(RuntimeError):  # nor has it under torch.vmap
+            # Nor has it under torch.vmap; jax.jit would trace operations on a constant, too.
+            with suppress(RuntimeError), evaluated_now(temperature):
                 rejected = not bool(xp.all(is_possible_temperature(temperature)))
         if rejected:
             raise ValueError(f"{wanted.replace(limit, '')} in every element, got {temperature}")

@@ -1,6 +1,7 @@
 """Whether an array is abstract, and what is known of it then."""
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from array_api_compat import is_jax_array
@@ -20,6 +21,20 @@ def is_traced_by_jax(x: Array) -> bool:
     """Tell whether ``x`` is an abstract value inside a JAX transformation."""
     jax = sys.modules.get("jax")
     return jax is not None and isinstance(x, jax.core.Tracer)
+
+
+def evaluated_now(x: Array) -> AbstractContextManager[Any]:
+    """Return a context where operations on ``x``, if it has a value, are not traced."""
+    if is_jax_array(x) and not is_traced_by_jax(x):
+        return sys.modules["jax"].ensure_compile_time_eval()
+    return nullcontext()
+
+
+def standard_broadcasting(x: Array) -> AbstractContextManager[Any]:
+    """Return a context where JAX lines up arrays of different ranks, as the standard has it."""
+    if is_jax_array(x):
+        return sys.modules["jax"].numpy_rank_promotion("allow")
+    return nullcontext()
 
 
 def compiles_for_cpu(x: Array) -> bool:

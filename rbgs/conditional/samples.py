@@ -133,7 +133,7 @@ def _product(points: ConditionalSamples, vector: Array) -> Array:
     xp = array_namespace(points.log_probs)
     sampler = _Sampler.of(points)
     temperature = points.temperature
-    zero = xp.zeros_like(vector)
+    zero = xp.zeros_like(points.log_probs)
     others = expected = zero
     if points.control_variate:
         probs = xp.exp(points.log_probs)

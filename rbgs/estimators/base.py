@@ -9,7 +9,8 @@ from rbgs.arrays.inputs import check_logits, wide_dtype
 from rbgs.arrays.oracle import evaluate
 from rbgs.arrays.rows import Rows, categories_first, nan_unless, possible, read_logits
 from rbgs.arrays.simplex import one_hot
-from rbgs.arrays.typing import Array, Generator, Oracle
+from rbgs.arrays.tracing import standard_broadcasting
+from rbgs.arrays.typing import Array, Generator, Oracle, Temperature
 from rbgs.conditional.race import race
 from rbgs.draw import Draw, Operator
 from rbgs.random.noise import exponential, generator_key, uniform
@@ -19,11 +20,12 @@ from rbgs.random.noise import exponential, generator_key, uniform
 class Outcome:
     """What is known once the discrete outcome is: everything a set of points depends on.
 
-    ``winner`` is the one-hot vector ``(n, rows)``; ``exponentials`` are standard ones
+    ``temperature`` is a float or an array ``(rows,)``; 1 if the estimator has none. ``winner`` is the one-hot vector ``(n, rows)``; ``exponentials`` are standard ones
     independent of it, and ``key`` seeds further ones (both None if they are not needed).
     """
 
     rows: Rows
+    temperature: Temperature
     winner: Array
     exponentials: Array | None
     key: Array | None
@@ -101,7 +103,8 @@ class Estimator(ABC):
         axis = check_logits(logits, axis)
         xp = array_namespace(logits)
         like = xp.astype(logits, wide_dtype(logits), copy=False)
-        return uniform(rng, self._noise_shape(logits.shape, axis), like)
+        with standard_broadcasting(like):
+            return uniform(rng, self._noise_shape(logits.shape, axis), like)
 
     def sample(
         self,
@@ -151,11 +154,21 @@ class Estimator(ABC):
         Notes
         -----
         A row with NaN or +inf, without an allowed category, with an ``index`` that is out of range
-        or has probability zero, or with noise outside [0, 1] gets the value NaN, the derivative
-        NaN and the index -1. Other rows are not touched.
+        or has probability zero, with noise outside [0, 1], or with a traced temperature that the
+        estimator would refuse, gets the value NaN, the derivative NaN and the index -1. Other rows
+        are not touched.
         """
         rows = self._rows(logits, mask, axis)
+        with standard_broadcasting(logits):
+            return self._sample(rows, rng, noise, index)
+
+    def _sample(
+        self, rows: Rows, rng: Generator, noise: Array | None, index: Array | int | None
+    ) -> Draw:
         xp = array_namespace(rows.log_probs)
+        temperature = rows.temperature(getattr(self, "temperature", 1.0))
+        if not isinstance(temperature, float):
+            rows = rows.only(temperature > 0)  # a branch on its values could not be traced
         uniforms = key = None
         if self._needs_noise(index):
             uniforms = self._uniforms(rows, rng, noise)
@@ -173,10 +186,10 @@ class Estimator(ABC):
             rows = rows.only(possible(rows, drawn))
             winner = one_hot(xp.where(rows.valid, drawn, -1), rows.n, rows.log_probs.dtype)
         drawn = xp.where(rows.valid, drawn, -1)
-        outcome = Outcome(rows, winner, exponentials, key)
+        outcome = Outcome(rows, temperature, winner, exponentials, key)
         operator = self._operator(outcome)
         value = self._value(outcome, operator) + nan_unless(rows.valid, winner)
-        return Draw(rows.restore(value), xp.reshape(drawn, rows.batch), operator, rows)
+        return Draw(rows.restore(value), rows.split(drawn), operator, rows)
 
     def gradient(
         self,
@@ -242,7 +255,7 @@ class Estimator(ABC):
     def _uniforms(self, rows: Rows, rng: Generator, noise: Array | None) -> Array:
         if noise is None:
             shape = rows.shape(rows.n + self._generator_words)
-            return categories_first(uniform(rng, shape, rows.log_probs), rows.axis)
+            return categories_first(uniform(rng, shape, rows.log_probs), rows.axis, rows.sharding)
         if rng is not None:
             raise ValueError("both rng and noise are given: pass one of them")
         return rows.adopt("noise", noise, rows.n + self._generator_words)

@@ -6,6 +6,7 @@ from array_api_compat import array_namespace, is_array_api_obj
 
 from rbgs.arrays.inputs import check_count, check_like
 from rbgs.arrays.oracle import evaluate
+from rbgs.arrays.tracing import standard_broadcasting
 from rbgs.arrays.typing import Array, Generator, Oracle
 from rbgs.estimators.base import Estimator, Outcome
 
@@ -158,9 +159,10 @@ class Reinforce(Estimator):
         loss, _, direct = evaluate(oracle, draw.value, rows.axis)
         xp = array_namespace(rows.log_probs)
         dtype = rows.log_probs.dtype
-        advantage = xp.reshape(xp.astype(loss - self._baseline(loss), dtype, copy=False), (-1,))
         value = rows.adopt("value", draw.value, rows.n)
-        estimate = advantage * (value - xp.exp(rows.log_probs))
+        with standard_broadcasting(loss):
+            advantage = rows.merge(xp.astype(loss - self._baseline(loss), dtype, copy=False))
+            estimate = advantage * (value - xp.exp(rows.log_probs))
         if isinstance(self.baseline, RunningMean):
             self.baseline.update(loss)
         estimate = rows.restore(estimate)

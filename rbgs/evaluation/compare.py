@@ -142,7 +142,7 @@ def compare(
                 many = xp.broadcast_to(logits, shape)
                 error = (
                     estimator.gradient(oracle, many, rng=next(sources), mask=mask, axis=axis)
-                    - exact
+                    - exact[None, ...]
                 )
                 yield xp.astype(xp.moveaxis(error, axis, -1), _widest(xp, exact), copy=False)
 
@@ -163,7 +163,7 @@ def _accumulate(chunks: Iterator[Array]) -> tuple[Array, Array]:
         xp = array_namespace(chunk)
         size = chunk.shape[0]
         its_mean = xp.mean(chunk, axis=0)
-        its_spread = xp.sum((chunk - its_mean) ** 2, axis=(0, -1))
+        its_spread = xp.sum((chunk - its_mean[None, ...]) ** 2, axis=(0, -1))
         step = its_mean - mean
         spread = spread + its_spread + xp.sum(step**2, axis=-1) * (count * size / (count + size))
         mean = mean + step * (size / (count + size))
@@ -186,7 +186,8 @@ def _enumerate(
     def wide(x: Array) -> Array:
         return xp.astype(x, dtype, copy=False)
 
-    probs = xp.reshape(wide(xp.exp(rows.log_probs)), (rows.n, *rows.batch, 1))
+    probs = rows.split(xp.matrix_transpose(wide(xp.exp(rows.log_probs))), rows.n)
+    probs = xp.moveaxis(probs, -1, 0)[..., None]
     errors = xp.stack(
         [
             wide(
@@ -198,11 +199,11 @@ def _enumerate(
             )
             for i in range(rows.n)
         ]
-    ) - wide(xp.moveaxis(exact, rows.axis, -1))
+    ) - wide(xp.moveaxis(exact[None, ...], rows.axis, -1))
     errors = xp.where(probs == 0, 0.0, errors)
     bias = xp.sum(probs * errors, axis=0)
     bias2 = xp.sum(bias**2, axis=-1)
-    variance = xp.sum(probs * (errors - bias) ** 2, axis=(0, -1))
+    variance = xp.sum(probs * (errors - bias[None, ...]) ** 2, axis=(0, -1))
     none = xp.zeros_like(bias2)
     return Moments(estimator, 0, bias2, none, variance, none, bias2 + variance, none)
 
@@ -216,12 +217,12 @@ def _moments(estimator: Estimator, sizes: list[int], parts: list[tuple[Array, Ar
     weights = xp.reshape(weights, (-1, *(1,) * (spreads.ndim - 1)))  # (group, 1...)
 
     mean = xp.sum(weights[..., None] * means, axis=0) / total
-    offsets = weights * xp.sum((means - mean) ** 2, axis=-1)
+    offsets = weights * xp.sum((means - mean[None, ...]) ** 2, axis=-1)
     spread = xp.sum(spreads + offsets, axis=0)
     # The same without one group.
     left = total - weights
-    means_left = (total * mean - weights[..., None] * means) / left[..., None]
-    spreads_left = spread - spreads - offsets * total / left
+    means_left = (total * mean[None, ...] - weights[..., None] * means) / left[..., None]
+    spreads_left = spread[None, ...] - spreads - offsets * total / left
 
     def statistics(count: Array | int, mean: Array, spread: Array) -> tuple[Array, Array, Array]:
         variance = spread / (count - 1)
@@ -233,7 +234,7 @@ def _moments(estimator: Estimator, sizes: list[int], parts: list[tuple[Array, Ar
     for whole, without in zip(
         statistics(total, mean, spread), statistics(left, means_left, spreads_left), strict=True
     ):
-        deviations = without - xp.mean(without, axis=0)
+        deviations = without - xp.mean(without, axis=0, keepdims=True)
         error = xp.sqrt(xp.sum(deviations**2, axis=0) * ((groups - 1) / groups))
         results += [whole, error]
     return Moments(estimator, total, *results)

@@ -70,11 +70,13 @@ def exact_gradient(
         loss, _, direct = evaluate(oracle, value, rows.axis)
         weight = probs[start:stop, :]
         happens = weight > 0
-        loss = xp.reshape(xp.astype(loss, dtype, copy=False), weight.shape)
+        loss = rows.merge(xp.astype(loss, dtype, copy=False), count)
         losses.append(xp.where(happens, loss, 0.0))
         if direct is not None:
             direct = xp.moveaxis(xp.astype(direct, dtype, copy=False), rows.axis, 0)
-            weighted = weight * xp.reshape(direct, (n, *weight.shape))
-            mean_direct = mean_direct + xp.sum(xp.where(happens, weighted, 0.0), axis=1)
+            weighted = weight[None, ...] * rows.merge(direct, n, count)
+            weighted = xp.where(happens[None, ...], weighted, 0.0)
+            mean_direct = mean_direct + xp.sum(weighted, axis=1)
     loss = xp.concat(losses, axis=0)
-    return rows.restore(probs * (loss - xp.sum(probs * loss, axis=0)) + mean_direct)
+    mean_loss = xp.sum(probs * loss, axis=0, keepdims=True)
+    return rows.restore(probs * (loss - mean_loss) + mean_direct)

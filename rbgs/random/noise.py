@@ -95,6 +95,12 @@ def uniform(rng: Generator, shape: tuple[int, ...], like: Array) -> Array:
             )
         return sys.modules["torch"].rand(shape, generator=rng, dtype=like.dtype, device=like.device)
     if native == "jax" and is_jax_namespace(xp):
+        here, there = device(like), device(rng)
+        if not (here is None or there is None or here == there):
+            raise ValueError(
+                f"rng is a JAX key on {there}, but the logits are on {here}: "
+                "move it with jax.device_put(rng, logits.device)"
+            )
         return sys.modules["jax"].random.uniform(rng, shape, dtype=like.dtype)
     if native == "cupy" and is_cupy_namespace(xp):
         return rng.random(shape, dtype=like.dtype)
