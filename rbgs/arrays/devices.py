@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import array_api_compat
-from array_api_compat import array_namespace, is_jax_array
+import numpy as np
+from array_api_compat import is_jax_array
 
-from rbgs.arrays.typing import Array, Sharding
+from rbgs.arrays.typing import Array, Namespace, Sharding
 
 
 def device(x: Array) -> Any:
@@ -18,14 +19,14 @@ def device(x: Array) -> Any:
     made on a named device may not be moved.
     """
     found = array_api_compat.device(x)
-    if found is None or not is_jax_array(x):
-        return found
-    return found if x.committed and not hasattr(found, "device_set") else None
+    if found is None or hasattr(found, "device_set"):
+        return None
+    return found if getattr(x, "committed", True) else None
 
 
 def explicit_sharding(x: Array) -> Sharding | None:
     """Return how JAX spreads ``x``, if it lies on a mesh whose axes are part of its type."""
-    if not is_jax_array(x):
+    if isinstance(x, np.ndarray) or not is_jax_array(x):
         return None
     jax: Any = sys.modules["jax"]
     sharding = getattr(jax.typeof(x), "sharding", None)
@@ -51,8 +52,10 @@ def merged(axes: Iterable[Any]) -> tuple[str, ...] | None:
     return tuple(names) or None
 
 
-def reshape(x: Array, shape: tuple[int, ...], sharding: Sharding | None) -> Array:
+def reshape(
+    xp: Namespace, x: Array, shape: tuple[int, ...], sharding: Sharding | None = None
+) -> Array:
     """Reshape; on an explicit mesh JAX has to be told the sharding of the result."""
     if sharding is None:
-        return array_namespace(x).reshape(x, shape)
-    return sys.modules["jax"].numpy.reshape(x, shape, out_sharding=sharding)
+        return xp.reshape(x, shape)
+    return xp.reshape(x, shape, out_sharding=sharding)

@@ -77,18 +77,18 @@ class Rows:
     def merge(self, x: Array, *n: int) -> Array:
         """Return an array that has the axes of the batch, behind those of size n, over rows."""
         sharding = respread(self.sharding, lambda _, *batch: (*(None for _ in n), merged(batch)))
-        return reshape(x, (*n, math.prod(self.batch)), sharding)
+        return reshape(array_namespace(x), x, (*n, math.prod(self.batch)), sharding)
 
     def split(self, x: Array, *n: int) -> Array:
         """Return an array over rows with the axes of the batch instead, before those of size n."""
         sharding = respread(self.sharding, lambda _, *batch: (*batch, *(None for _ in n)))
-        return reshape(x, (*self.batch, *n), sharding)
+        return reshape(array_namespace(x), x, (*self.batch, *n), sharding)
 
     def restore(self, x: Array) -> Array:
         """Return ``x (n, rows)`` in the shape and dtype of the logits."""
         xp = array_namespace(x)
         x = xp.astype(x, self.dtype, copy=False)
-        x = reshape(x, (x.shape[0], *self.batch), self.sharding)
+        x = reshape(xp, x, (x.shape[0], *self.batch), self.sharding)
         axes = list(range(1, x.ndim))
         axes.insert(x.ndim + self.axis, 0)
         return xp.permute_dims(x, tuple(axes))
@@ -148,7 +148,7 @@ def categories_first(x: Array, axis: int, sharding: Sharding | None = None) -> A
     if sharding is None:
         x = xp.reshape(x, (-1,))
     over_rows = respread(sharding, lambda _, *batch: (None, merged(batch)))
-    return reshape(x, (n, math.prod(x.shape) // n), over_rows)
+    return reshape(xp, x, (n, math.prod(x.shape) // n), over_rows)
 
 
 def read_logits(logits: Array, mask: Array | None = None, axis: int = -1) -> Rows:

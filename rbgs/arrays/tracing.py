@@ -4,9 +4,12 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 from array_api_compat import is_jax_array
 
 from rbgs.arrays.typing import Array
+
+_NOTHING = nullcontext()
 
 
 def is_traced(x: Array) -> bool:
@@ -25,16 +28,21 @@ def is_traced_by_jax(x: Array) -> bool:
 
 def evaluated_now(x: Array) -> AbstractContextManager[Any]:
     """Return a context where operations on ``x``, if it has a value, are not traced."""
-    if is_jax_array(x) and not is_traced_by_jax(x):
-        return sys.modules["jax"].ensure_compile_time_eval()
-    return nullcontext()
+    if not is_jax_array(x) or is_traced_by_jax(x):
+        return _NOTHING
+    jax: Any = sys.modules["jax"]
+    context: AbstractContextManager[Any] = jax.ensure_compile_time_eval()
+    return context
 
 
 def standard_broadcasting(x: Array) -> AbstractContextManager[Any]:
     """Return a context where JAX lines up arrays of different ranks, as the standard has it."""
-    if is_jax_array(x):
-        return sys.modules["jax"].numpy_rank_promotion("allow")
-    return nullcontext()
+    # NumPy's arrays first: the question takes longer than an operation on a small one.
+    if isinstance(x, np.ndarray) or not is_jax_array(x):
+        return _NOTHING
+    jax: Any = sys.modules["jax"]
+    context: AbstractContextManager[Any] = jax.numpy_rank_promotion("allow")
+    return context
 
 
 def compiles_for_cpu(x: Array) -> bool:

@@ -20,8 +20,9 @@ from rbgs.random.noise import exponential, generator_key, uniform
 class Outcome:
     """What is known once the discrete outcome is: everything a set of points depends on.
 
-    ``temperature`` is a float or an array ``(rows,)``; 1 if the estimator has none. ``winner`` is the one-hot vector ``(n, rows)``; ``exponentials`` are standard ones
-    independent of it, and ``key`` seeds further ones (both None if they are not needed).
+    ``temperature`` is a float or an array ``(rows,)``; 1 if the estimator has none. ``winner`` is
+    the one-hot vector ``(n, rows)``; ``exponentials`` are standard ones independent of it, and
+    ``key`` seeds further ones (both None if they are not needed).
     """
 
     rows: Rows

@@ -125,7 +125,8 @@ def _value_jvp(estimator: Estimator, axis: int, primals: Any, tangents: Any) -> 
     return draw.value, product
 
 
-def _draw(estimator: Estimator, axis: int, logits: Any, others: Any, temperature: Any) -> Draw:
-    noise, index, mask = others
+def _draw(estimator: Estimator, axis: int, *operands: Any) -> Draw:
+    # JAX hands on constants as arrays of NumPy.
+    logits, (noise, index, mask), temperature = jax.tree.map(_to_jax, operands)
     estimator = at_temperature(estimator, temperature)
     return estimator.sample(logits, noise=noise, index=index, mask=mask, axis=axis)

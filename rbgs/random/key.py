@@ -182,7 +182,9 @@ class Key:
             if axis < len(self.start):
                 steps = steps + self.start[axis]
             steps = xp.astype(steps, xp.int32) * _int32(like, stride)[0]
-            counter = counter + xp.reshape(steps, (1,) * axis + (-1,) + (1,) * (len(shape) - axis - 1))
+            counter = counter + xp.reshape(
+                steps, (1,) * axis + (-1,) + (1,) * (len(shape) - axis - 1)
+            )
         counter = xp.reshape(counter, (-1,))
         x, y = threefry2x32(self._words(like), (xp.zeros_like(counter), counter))
         if like.dtype == xp.float64:
