@@ -143,7 +143,7 @@ def _product(points: ConditionalSamples, vector: Array) -> Array:
     # The Jacobian does not see a common offset. From the winner, whose point is close to 1 at a low
     # temperature, no difference of nearly equal numbers is left.
     vector = vector - xp.sum(points.winner * vector, axis=0)
-    zero = xp.zeros_like(vector)
+    zero = xp.zeros_like(points.log_probs)
     others = expected = zero
     if points.control_variate:
         probs = xp.exp(points.log_probs)

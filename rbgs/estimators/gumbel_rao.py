@@ -139,13 +139,12 @@ class GumbelRao(Estimator):
         return 2 if independent and self.samples > 1 else 0
 
     def _operator(self, outcome: Outcome) -> Operator:
-        rows, winner = outcome.rows, outcome.winner
+        rows, temperature, winner = outcome.rows, outcome.temperature, outcome.winner
         if self._is_limit:
             xp = array_namespace(winner)
             p = xp.exp(rows.log_probs)
             halfway = (p + winner) / 2
             return FixedPoints(1.0, (halfway, p), (2.0, -0.5))
-        temperature = rows.temperature(self.temperature)
         if self.sampling == "exact":
             return ConditionalExpectation(temperature, rows.log_probs, winner)
         reduced = self.control_variate

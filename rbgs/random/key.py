@@ -209,7 +209,9 @@ class Key:
                 first = self.start[axis]
                 steps = steps + (_int32(like, first)[0] if isinstance(first, int) else first)
             steps = xp.astype(steps, xp.int32) * _int32(like, stride)[0]
-            counter = counter + xp.reshape(steps, (-1,) + (1,) * (len(shape) - axis - 1))
+            counter = counter + xp.reshape(
+                steps, (1,) * axis + (-1,) + (1,) * (len(shape) - axis - 1)
+            )
         counter = xp.reshape(counter, (-1,))
         x, y = threefry2x32(self._words(like), (xp.zeros_like(counter), counter))
         if like.dtype != xp.float32:

@@ -1,13 +1,23 @@
 """On 8 devices of the host: sharded samples and gradients equal those of one device."""
 
+import importlib.util
+
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import rbgs
 import rbgs.jax
 
 DATA = PartitionSpec("data")
+SAMPLED = (rbgs.GumbelRao(0.5), rbgs.GumbelRao(0.5, 100, "monte_carlo"))
+OTHERS = (
+    rbgs.GumbelRao(0),
+    rbgs.GumbelRao(0.5, sampling="exact"),
+    rbgs.StraightThrough(0.5),
+    rbgs.GumbelSoftmax(0.5),
+)
+LOGITS = np.random.default_rng(0).normal(size=(32, 6, 4)).astype("float32")
 
 
 def value_and_gradient(estimator, logits, key):
@@ -25,20 +35,20 @@ def check(result, expected, sharding):
     assert result[0].sharding.is_equivalent_to(sharding, 3)
 
 
-def main():
-    assert len(jax.devices()) == 8
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+def check_mesh_of_the_compiler(logits):
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     rows = NamedSharding(mesh, DATA)
-    logits = jax.numpy.asarray(np.random.default_rng(0).normal(size=(32, 3, 4)), dtype="float32")
     spread = jax.device_put(logits, rows)
-    for estimator in (rbgs.GumbelRao(0.5), rbgs.GumbelRao(0.5, 100, "monte_carlo")):
+    for estimator in SAMPLED:
         for key in (jax.random.key(0), rbgs.Key(0)):
 
             def whole(logits, estimator=estimator, key=key):
                 return value_and_gradient(estimator, logits, key)
 
             alone = jax.jit(whole)(logits)
-            check(jax.jit(whole, out_shardings=rows)(spread), alone, rows)
+            program = jax.jit(whole, out_shardings=rows).lower(spread).compile()
+            assert "all-gather" not in program.as_text()
+            check(program(spread), alone, rows)
         np.testing.assert_allclose(whole(spread)[1], alone[1], atol=1e-5)  # without jit
 
         # Under shard_map a function sees its shard: the key is told where that lies ...
@@ -56,6 +66,85 @@ def main():
         mapped = jax.shard_map(with_noise, mesh=mesh, in_specs=(DATA, DATA), out_specs=DATA)
         noise = estimator.noise(spread, rbgs.Key(0))
         check(jax.jit(mapped)(spread, noise), alone[:1], rows)
+
+
+def check_explicit_mesh(estimator, logits, spec):
+    """The sharding is part of the type of an array there."""
+    key = jax.random.key(0)
+    sharding = NamedSharding(jax.make_mesh((4, 2), ("data", "model")), spec)
+    spread = jax.device_put(logits, sharding)
+
+    def whole(logits):
+        draw = estimator.sample(logits, rng=key)
+        gradient = estimator.gradient(lambda x: ((x**2).sum(axis=-1), x), logits, rng=key)
+        return *value_and_gradient(estimator, logits, key), draw.jvp(logits), gradient
+
+    def others(logits):
+        draw = estimator.sample(logits, rng=key)
+        reinforce = rbgs.Reinforce("leave_one_out", 2)
+        oracle = lambda x: ((x**2).sum(axis=-1), x, x)  # noqa: E731
+        return (
+            draw.index,
+            draw.jacobian(),
+            estimator.sample(logits, rng=key, axis=1).jvp(logits),
+            jax.vmap(lambda x: estimator.sample(x, rng=key).jvp(x))(logits),
+            reinforce.gradient(oracle, logits, rng=key),
+            rbgs.exact_gradient(oracle, logits),
+        )
+
+    program = jax.jit(whole).lower(spread).compile()
+    if spec[2:] == ():
+        assert "all-gather" not in program.as_text()
+    result = program(spread)
+    check(result, jax.jit(whole)(logits), sharding)
+    assert {x.sharding.spec for x in result} == {jax.typeof(spread).sharding.spec}
+    for a, b in zip(jax.jit(others)(spread), jax.jit(others)(logits), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+    draw = estimator.sample(spread, rng=key)  # without jit, and a vector that lies elsewhere
+    assert draw.value.sharding.is_equivalent_to(sharding, 3)
+    np.testing.assert_allclose(draw.vjp(logits), result[2], atol=1e-5)
+    again = jax.jit(lambda draw, vector: draw.vjp(vector))(draw, spread)
+    np.testing.assert_allclose(again, result[2], atol=1e-5)
+
+
+def check_another_device(logits):
+    """What JAX may still move follows what lies on a device."""
+    there = jax.devices()[1]
+    on_it = jax.device_put(logits, there)
+    for estimator in (*SAMPLED, *OTHERS):
+        for key in (jax.random.key(0), rbgs.Key(0)):
+            alone = value_and_gradient(estimator, logits, key)
+            for run in (value_and_gradient, jax.jit(value_and_gradient, static_argnums=(0, 2))):
+                if run is not value_and_gradient and not isinstance(key, rbgs.Key):
+                    continue
+                result = run(estimator, on_it, key)
+                assert {x.device for x in result} == {there}
+                np.testing.assert_allclose(result[1], alone[1], atol=1e-5)
+            noise = estimator.noise(logits, key)
+            for x, u in ((on_it, noise), (logits, jax.device_put(noise, there))):
+                draw = estimator.sample(x, noise=u)
+                assert {draw.value.device, draw.vjp(logits).device} == {there}
+    with jax.default_device(there):
+        draw = SAMPLED[0].sample(jax.numpy.asarray(LOGITS), rng=jax.random.key(0))
+        assert {draw.value.device, draw.jacobian().device} == {there}
+
+
+def main():
+    assert len(jax.devices()) == 8
+    logits = jax.numpy.asarray(LOGITS)
+    engines = (True, False) if importlib.util.find_spec("numba") else (False,)
+    for engine in engines:
+        rbgs.set_compiled(engine)
+        check_mesh_of_the_compiler(logits)
+        for estimator in SAMPLED:
+            check_explicit_mesh(estimator, logits, DATA)
+    specs = (PartitionSpec("data", "model"), PartitionSpec("data", None, "model"))
+    for spec in specs:
+        check_explicit_mesh(SAMPLED[0], logits, spec)
+    for estimator in OTHERS:
+        check_explicit_mesh(estimator, logits, DATA)
+    check_another_device(logits)
     print("8 devices agree")
 
 
