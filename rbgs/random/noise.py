@@ -71,7 +71,11 @@ def _uniform_of_jax(key: Generator, shape: tuple[int, ...], like: Array) -> Arra
         return random.uniform(key, shape, dtype=like.dtype)
     bits = random.bits(key, shape, jnp.uint32)
     words = random.key_data(key)[-2:].astype(jnp.int32)
-    counter = jnp.arange(math.prod(shape), dtype=jnp.int32).reshape(shape)
+    # Axis by axis, so that devices that share the numbers need not exchange them.
+    counter = jnp.zeros(shape, jnp.int32)
+    for axis in range(len(shape)):
+        place = sys.modules["jax"].lax.broadcasted_iota(jnp.int32, shape, axis)
+        counter = counter + place * math.prod(shape[axis + 1 :])
     further = further_bits((words[0], words[1]), (jnp.zeros_like(counter), counter))
     return single_precision(bits, further, like.dtype)
 
