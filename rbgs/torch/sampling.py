@@ -77,8 +77,8 @@ def sample(
     -----
     Until the backward pass are kept up to 9 bytes a category (17 in double precision) and 16 bytes
     a row, for any number of samples. The logits, the noise and the value may be overwritten before.
-    ``torch.utils.checkpoint`` evaluates a second time, and a ``torch.Generator`` has moved on by then,
-    to another gradient; None, a :class:`~rbgs.Key` and an int seed draw the same again.
+    Under ``torch.utils.checkpoint`` a ``torch.Generator`` has moved on when the value is computed
+    again, to another gradient; None, a :class:`~rbgs.Key` and an int seed draw the same again.
 
     Under ``torch.vmap`` the random numbers of ``generator=None`` follow its ``randomness`` flag.
 
