@@ -17,7 +17,13 @@ from rbgs.arrays.inputs import wide_dtype
 from rbgs.arrays.rows import categories_first, categories_restored
 from rbgs.doors import at_temperature
 from rbgs.estimators.base import Estimator
-from rbgs.torch.modes import fits_numpy, is_batched_by_autograd, is_transformed, over_batch
+from rbgs.torch.modes import (
+    fits_numpy,
+    is_batched_by_autograd,
+    is_transformed,
+    over_batch,
+    refuse_compilation,
+)
 from rbgs.torch.skeleton import Skeleton, take_apart
 
 _NO_SECOND_DERIVATIVE = (
@@ -77,6 +83,7 @@ class Sample(Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, estimator: Estimator, dim: int, *operands: Any) -> Any:
+        refuse_compilation()
         mapped = _in_front(info, in_dims[2:], operands)
         value, skeleton, *arrays = Sample.apply(estimator, dim, *mapped)
         arrays = [_as_mapped(x, info.batch_size) for x in arrays]
@@ -118,12 +125,14 @@ class Product(Function):
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         # Where a gradient for the arrays is wanted, Constant refuses it.
+        refuse_compilation()
         arrays = ctx.saved_tensors
         product = Product.apply(ctx.skeleton, ctx.dim, cotangent, *arrays)
         return None, None, product, *[None] * len(arrays)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        refuse_compilation()
         product: Tensor = Product.apply(ctx.skeleton, ctx.dim, tangents[2], *ctx.saved_tensors)
         return product
 
@@ -131,6 +140,7 @@ class Product(Function):
     def vmap(
         info: Any, in_dims: Any, skeleton: Skeleton, dim: int, vector: Tensor, *arrays: Tensor
     ) -> Any:
+        refuse_compilation()
         (vector,) = _in_front(info, in_dims[2:3], (vector,))
         return Product.apply(skeleton, dim, vector, *_as_rows(info, in_dims[3:], arrays)), 0
 
@@ -166,6 +176,7 @@ def _estimate(ctx: Any, vector: Tensor) -> Tensor:
     first, *others = ctx.saved_tensors
     if not is_transformed():
         return Product.forward(ctx.skeleton, ctx.dim, vector, first, *others)
+    refuse_compilation()
     product: Tensor = Product.apply(ctx.skeleton, ctx.dim, vector, Constant.apply(first), *others)
     return product
 

@@ -62,8 +62,7 @@ def is_batched_by_autograd(x: Tensor) -> bool:
     For ``is_grads_batched`` and vectorised Jacobians it has a vmap of its own, which calls no rule
     of a function.
     """
-    batched: bool = _functorch.is_legacy_batchedtensor(x)
-    return batched
+    return not torch.compiler.is_compiling() and bool(_functorch.is_legacy_batchedtensor(x))
 
 
 def over_batch(function: Callable[[Tensor], Tensor | None], x: Tensor) -> Tensor:
@@ -74,6 +73,12 @@ def over_batch(function: Callable[[Tensor], Tensor | None], x: Tensor) -> Tensor
             result: Tensor = torch._add_batch_dim(torch.vmap(function)(visible), 0, level)
             return result
     raise NotImplementedError("torch.autograd maps over two axes at once: use torch.vmap for that")
+
+
+def refuse_compilation() -> None:
+    """Raise where PyTorch's compiler looks at what its autograd is to run: it then leaves that."""
+    if torch.compiler.is_compiling():
+        raise NotImplementedError("torch.compile cannot take a transformation of a sample apart")
 
 
 def refuse_transformations(logits: Tensor) -> None:
@@ -88,7 +93,7 @@ def refuse_transformations(logits: Tensor) -> None:
             )
     elif torch._C._are_functorch_transforms_active():
         stack = _functorch.get_interpreter_stack()
-        if any(x.key() is _functorch.TransformType.Functionalize for x in stack):
+        if any(x.key() == _functorch.TransformType.Functionalize for x in stack):
             raise NotImplementedError(
                 "torch.func.functionalize has no rule for functions with a derivative of their "
                 "own: leave it out; make_fx, torch.export and torch.compile do without it"

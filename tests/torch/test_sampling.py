@@ -1,10 +1,8 @@
 """PyTorch: its transformations, precisions and modules, through the door and without it."""
 
-import io
 import os
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,6 @@ door = pytest.importorskip("rbgs.torch")
 RANDOM = np.random.default_rng(0)
 LOGITS = torch.asarray(RANDOM.normal(size=(6, 4)))
 VECTOR = torch.asarray(RANDOM.normal(size=(6, 4)))
-each_estimator = pytest.mark.parametrize("estimator", PATHWISE, ids=name)
 
 
 def close(a, b, atol=1e-12):
@@ -136,52 +133,6 @@ def test_a_second_derivative_is_right_or_refused(case):
         torch.func.grad(lambda x: torch.func.grad(loss)(x, VECTOR).sum())(LOGITS)
 
 
-@pytest.mark.parametrize("traced_temperature", [False, True])
-@each_estimator
-def test_compile_in_one_graph(estimator, traced_temperature):
-    if traced_temperature and estimator.temperature == 0:
-        pytest.skip("the limit is a constant")
-    noise = estimator.noise(LOGITS, 0)
-    temperature = torch.asarray([0.3, 0.6] * 3, dtype=torch.float64)
-
-    def at(temperature):
-        if not traced_temperature:
-            return estimator
-        fields = {f: getattr(estimator, f) for f in estimator.__dataclass_fields__}
-        return type(estimator)(**fields | {"temperature": temperature})
-
-    def through_door(logits, temperature):
-        return door.sample(at(temperature), logits, noise=noise)
-
-    def product(logits, temperature):
-        return at(temperature).sample(logits, noise=noise).vjp(VECTOR)
-
-    expected = at(temperature).sample(LOGITS, noise=noise)
-    torch.compiler.reset()
-    logits = LOGITS.clone().requires_grad_()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the compiler, about caches in array-api-compat
-        compiled = torch.compile(through_door, fullgraph=True, backend="aot_eager")
-        value = compiled(logits, temperature)
-        value.backward(VECTOR)
-        without = torch.compile(product, fullgraph=True, backend="aot_eager")(LOGITS, temperature)
-    close(value.detach(), expected.value)
-    close(logits.grad, expected.vjp(VECTOR))
-    close(without, expected.vjp(VECTOR))
-
-
-def test_a_compiled_training_step_draws_anew():
-    estimator = rbgs.GumbelRao(0.5, samples=2)
-    torch.compiler.reset()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        compiled = torch.compile(
-            lambda x: door.sample(estimator, x), fullgraph=True, backend="aot_eager"
-        )
-        first, second = (compiled(torch.zeros(200, 3)) for _ in range(2))
-    assert (first != second).any()
-
-
 @pytest.mark.parametrize("through_numpy", [True, False])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_and_half_precision(dtype, through_numpy, monkeypatch):
@@ -222,23 +173,6 @@ def test_tensors_that_are_not_contiguous():
     door.sample(estimator, logits, noise=noise).square().sum().backward()
     draw = estimator.sample(logits.detach().contiguous(), noise=noise)
     close(wide.grad.permute(2, 0, 1)[::2, :, ::2], draw.vjp(2 * draw.value))
-
-
-def test_what_is_kept_does_not_grow_with_the_samples():
-    def kept(samples):
-        estimator = rbgs.GumbelRao(0.5, samples, "monte_carlo")
-        logits = torch.zeros(1000, 4, requires_grad=True)
-        numbers = []
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda x: numbers.append(x.numel()) or x, lambda x: x
-        ):
-            value = door.sample(estimator, logits, generator=0)
-        operator = value.grad_fn.others[0][0]._draw._operator
-        arrays = [x for x in vars(operator).values() if hasattr(x, "ndim")]
-        return sum(numbers), sum(x.size for x in arrays)
-
-    assert kept(4) == kept(4000)
-    assert sum(kept(4)) <= 1000 * (4 + 6 + 3 * 4 + 2)
 
 
 def test_the_default_generator_and_those_that_are_passed():
@@ -291,42 +225,6 @@ def test_the_law_is_that_of_pytorch():
     expected = logits[0].softmax(dim=0)
     error = (expected * (1 - expected) / 40_000).sqrt()
     assert ((ours - expected).abs() < 5 * error).all()
-
-
-def test_sampler_module():
-    layer = door.Sampler(rbgs.GumbelRao(1.0, samples=3), dim=1)
-    model = torch.nn.Sequential(torch.nn.Linear(3, 4), layer)
-    x = torch.randn(5, 3)
-    assert model(x).sum(dim=1).tolist() == [1.0] * 5
-    layer.temperature = 0.25
-    assert "temperature=0.25" in repr(layer)
-    buffer = io.BytesIO()
-    torch.save(model.state_dict(), buffer)
-    buffer.seek(0)
-    restored = torch.nn.Sequential(
-        torch.nn.Linear(3, 4), door.Sampler(rbgs.GumbelRao(1.0, samples=3), dim=1)
-    )
-    restored.load_state_dict(torch.load(buffer, weights_only=True))
-    assert restored[1].temperature == 0.25
-    assert restored[1].estimator == layer.estimator
-    with pytest.raises(ValueError, match="temperature must be"):
-        layer.temperature = -1.0
-    noise = layer.estimator.noise(LOGITS, 0, axis=1)
-    close(layer(LOGITS, noise=noise), layer.estimator.sample(LOGITS, noise=noise, axis=1).value)
-
-
-def test_checkpointing_recomputes_the_same_sample():
-    estimator = rbgs.GumbelRao(0.5)
-    plain, saved = (LOGITS.clone().requires_grad_() for _ in range(2))
-
-    def loss(x):
-        return (door.sample(estimator, 2 * x) * VECTOR).sum()
-
-    torch.manual_seed(0)
-    loss(plain).backward()
-    torch.manual_seed(0)
-    torch.utils.checkpoint.checkpoint(loss, saved, use_reentrant=False).backward()
-    close(plain.grad, saved.grad)
 
 
 def test_on_a_gpu():
