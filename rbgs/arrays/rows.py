@@ -20,7 +20,6 @@ from rbgs.arrays.inputs import (
 )
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.scalars import float_beside
-from rbgs.arrays.settings import with_own_settings
 from rbgs.arrays.simplex import log_softmax, one_hot
 from rbgs.arrays.typing import Array, Sharding, Temperature
 
@@ -87,7 +86,6 @@ class Rows:
         sharding = respread(self.sharding, lambda _, *batch: (*batch, *(None for _ in n)))
         return reshape(array_namespace(x), x, (*self.batch, *n), sharding)
 
-    @with_own_settings
     def restore(self, x: Array) -> Array:
         """Return ``x (n, rows)`` in the shape and dtype of the logits."""
         x = array_namespace(x).astype(x, self.dtype, copy=False)
@@ -164,7 +162,6 @@ def categories_restored(
     return xp.permute_dims(x, tuple(axes))
 
 
-@with_own_settings
 def read_logits(logits: Array, mask: Array | None = None, axis: int = -1) -> Rows:
     """Validate logits and a mask; return normalised rows."""
     axis = check_logits(logits, axis)

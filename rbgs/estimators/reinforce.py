@@ -181,13 +181,12 @@ class Reinforce(Estimator):
         with own_settings():
             advantage = rows.merge(xp.astype(loss - self._baseline(loss), dtype, copy=False))
             value = rows.adopt("value", draw.value, rows.n)
-            estimate = advantage * (value - xp.exp(rows.log_probs))
-        if isinstance(self.baseline, RunningMean):
-            self.baseline.update(loss)
-        estimate = rows.restore(estimate)
-        if direct is not None:
-            estimate = estimate + direct
-        return estimate if self.samples == 1 else xp.mean(estimate, axis=0)
+            estimate = rows.restore(advantage * (value - xp.exp(rows.log_probs)))
+            if isinstance(self.baseline, RunningMean):
+                self.baseline.update(loss)
+            if direct is not None:
+                estimate = estimate + direct
+            return estimate if self.samples == 1 else xp.mean(estimate, axis=0)
 
     def _baseline(self, loss: Array) -> Array | float:
         if self.baseline is None:

@@ -56,11 +56,11 @@ def exact_gradient(
     >>> rbgs.exact_gradient(oracle, np.zeros(3)).round(4)
     array([-0.3333,  0.    ,  0.3333])
     """
-    rows = read_logits(logits, mask, axis)
-    xp = array_namespace(rows.log_probs)
-    n, dtype = rows.n, rows.log_probs.dtype
     with own_settings():
+        rows = read_logits(logits, mask, axis)
+        xp = array_namespace(rows.log_probs)
         probs = xp.exp(rows.log_probs)
+    n, dtype = rows.n, probs.dtype
     outcomes = xp.eye(n, dtype=dtype, device=device(probs))
     size = max(1, _BLOCK // max(1, n * math.prod(rows.batch)))
     losses, mean_direct = [], 0.0

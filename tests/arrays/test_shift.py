@@ -77,6 +77,7 @@ def test_xla_does_not_fold_the_offset_into_log_z(dtype):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
 @pytest.mark.parametrize("dtype", OFFSETS)
 def test_inductor_does_not_fold_the_offset_into_log_z(dtype):
     torch = pytest.importorskip("torch")
