@@ -106,7 +106,7 @@ def _load(module: str) -> None:
     """Import an engine; warn if there is one but it does not work as it should."""
     loaded = problem = None
     try:
-        if _was_interrupted:
+        if _was_interrupted and module == _FOR_NUMPY:
             raise RuntimeError("the process was forked while another thread compiled the engine")
         # That for JAX needs what the one for NumPy needs, which has been reported.
         if module == _FOR_NUMPY or _engine(_FOR_NUMPY) is not None:
