@@ -212,3 +212,21 @@ def test_straight_through_gumbel_softmax_is_that_of_pytorch():
         value, gradient = through(door, estimator, LOGITS, noise, VECTOR)
         np.testing.assert_allclose(value, theirs.detach().numpy(), atol=1e-6)
         np.testing.assert_allclose(gradient, logits.grad.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("forward", [False, True])
+def test_autograd_refuses_a_derivative_for_the_noise(forward):
+    autograd = pytest.importorskip("autograd")
+    door = importlib.import_module("rbgs.autograd")
+    estimator = rbgs.GumbelRao(0.5)
+    noise = estimator.noise(LOGITS, 1)
+
+    def loss(noise, logits=LOGITS):
+        return (door.sample(estimator, logits, noise=noise) * VECTOR).sum()
+
+    refused = pytest.raises(
+        ValueError, match=r"for the noise: pass autograd\.tracer\.getval\(noise\)"
+    )
+    with refused:
+        autograd.make_jvp(loss)(noise)(noise) if forward else autograd.grad(loss)(noise)
+    assert autograd.grad(loss, 1)(noise, LOGITS).shape == LOGITS.shape
