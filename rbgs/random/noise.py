@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -66,18 +67,29 @@ def uniform_of_torch(
 
 def _uniform_of_jax(key: Generator, shape: tuple[int, ...], like: Array) -> Array:
     """Draw what :meth:`rbgs.Key.uniform` does, from a key of JAX."""
-    random, jnp = sys.modules["jax"].random, sys.modules["jax"].numpy
-    if like.dtype != jnp.float32:
-        return random.uniform(key, shape, dtype=like.dtype)
-    bits = random.bits(key, shape, jnp.uint32)
-    words = random.key_data(key)[-2:].astype(jnp.int32)
-    # Axis by axis, so that devices that share the numbers need not exchange them.
-    counter = jnp.zeros(shape, jnp.int32)
-    for axis in range(len(shape)):
-        place = sys.modules["jax"].lax.broadcasted_iota(jnp.int32, shape, axis)
-        counter = counter + place * math.prod(shape[axis + 1 :])
-    further = further_bits((words[0], words[1]), (jnp.zeros_like(counter), counter))
-    return single_precision(bits, further, like.dtype)
+    jax: Any = sys.modules["jax"]
+    if like.dtype != jax.numpy.float32:
+        return jax.random.uniform(key, shape, dtype=like.dtype)
+    return _single_of_jax()(key, tuple(shape))
+
+
+@cache
+def _single_of_jax() -> Any:
+    """Return a function of JAX that is one operation, traced or not."""
+    jax: Any = sys.modules["jax"]
+
+    def draw(key: Generator, shape: tuple[int, ...]) -> Array:
+        bits = jax.random.bits(key, shape, jax.numpy.uint32)
+        words = jax.random.key_data(key)[-2:].astype(jax.numpy.int32)
+        # Axis by axis, so that devices that share the numbers need not exchange them.
+        counter = jax.numpy.zeros(shape, jax.numpy.int32)
+        for axis in range(len(shape)):
+            place = jax.lax.broadcasted_iota(jax.numpy.int32, shape, axis)
+            counter = counter + place * math.prod(shape[axis + 1 :])
+        further = further_bits((words[0], words[1]), (jax.numpy.zeros_like(counter), counter))
+        return single_precision(bits, further, jax.numpy.float32)
+
+    return jax.jit(draw, static_argnums=1)
 
 
 def split(rng: Generator, count: int) -> Sequence[Generator]:
