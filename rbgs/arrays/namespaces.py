@@ -4,6 +4,7 @@ PyTorch's compiler would warn of them; and what is common here is found faster.
 """
 
 import sys
+from functools import cache
 from typing import Any
 
 import array_api_compat
@@ -18,9 +19,7 @@ def array_namespace(*arrays: Any) -> Namespace:
         if type(x) is not np.ndarray or x.dtype.kind not in "biuf":
             break
     else:
-        namespace = sys.modules.get("array_api_compat.numpy")
-        if namespace is not None:
-            return namespace
+        return _of_numpy()
     if all(map(is_torch_array, arrays)):
         from array_api_compat import torch
 
@@ -28,13 +27,20 @@ def array_namespace(*arrays: Any) -> Namespace:
     return array_api_compat.array_namespace(*arrays)
 
 
+@cache
+def _of_numpy() -> Namespace:
+    from array_api_compat import numpy  # not at the top: it takes longer than all of the package
+
+    return numpy
+
+
 def is_torch_array(x: Any) -> bool:
     """Tell whether ``x`` is a tensor of PyTorch."""
-    torch: Any = sys.modules.get("torch")
-    return torch is not None and isinstance(x, torch.Tensor)
+    tensor = getattr(sys.modules.get("torch"), "Tensor", None)  # not yet, while it is imported
+    return tensor is not None and isinstance(x, tensor)
 
 
 def is_jax_array(x: Any) -> bool:
     """Tell whether ``x`` is an array of JAX, abstract or not."""
-    jax: Any = sys.modules.get("jax")
-    return jax is not None and isinstance(x, jax.Array)
+    array = getattr(sys.modules.get("jax"), "Array", None)
+    return array is not None and isinstance(x, array)
