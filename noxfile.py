@@ -21,15 +21,15 @@ def pytest(session, *arguments):
     session.run("pytest", "-n", "auto", "--dist", "worksteal", *arguments, *session.posargs)
 
 
-def benchmark(session, script, *default, extras="benchmarks,torch,jax,fast"):
+def benchmark(session, module, *default, extras="benchmarks,torch,jax,fast"):
     install(session, "-e", f".[{extras}]")
-    session.run("python", f"benchmarks/{script}.py", *(session.posargs or default))
+    session.run("python", "-m", f"benchmarks.{module}", *(session.posargs or default))
 
 
 @nox.session
 def demo(session):
     """The paper's quadratic programme: tables and a figure."""
-    benchmark(session, "quadratic", extras="benchmarks")
+    benchmark(session, "experiments.quadratic", extras="benchmarks")
 
 
 @nox.session
@@ -108,43 +108,43 @@ def types(session):
 @nox.session
 def bench(session):
     """Speed and memory against PyTorch and JAX."""
-    benchmark(session, "speed")
+    benchmark(session, "measurements.speed")
 
 
 @nox.session
 def variance(session):
     """Variance of the sampling schemes, and time × variance against PyTorch."""
-    benchmark(session, "variance", extras="benchmarks,torch,fast")
+    benchmark(session, "measurements.variance", extras="benchmarks,torch,fast")
 
 
 @nox.session
 def vae(session):
     """The paper's categorical VAE, by default on embedded digits: a table and a figure."""
-    benchmark(session, "vae")
+    benchmark(session, "experiments.vae")
 
 
 @nox.session
 def listops(session):
     """The paper's unsupervised parsing, by default on generated data: a table and a figure."""
-    benchmark(session, "listops")
+    benchmark(session, "experiments.listops")
 
 
 @nox.session
 def cost(session):
     """Time of a training step with Gumbel-Rao over one with straight-through Gumbel-softmax."""
-    benchmark(session, "cost")
+    benchmark(session, "measurements.cost")
 
 
 @nox.session
 def sweep(session):
     """Cells of an experiment on a Dask cluster; by default the smallest specification."""
-    benchmark(session, "sweep", "benchmarks/sweeps/smoke.toml")
+    benchmark(session, "sweeps.run", "benchmarks/sweeps/smoke.toml")
 
 
 @nox.session
 def report(session):
     """Tables and figures of the rows of a sweep."""
-    benchmark(session, "report", "out/rows.sqlite")
+    benchmark(session, "sweeps.report", "out/rows.sqlite")
 
 
 @nox.session

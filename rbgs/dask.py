@@ -199,7 +199,7 @@ def noise(estimator: Estimator, logits: da.Array, key: Key, *, axis: int = -1) -
     Returns
     -------
     Dask array
-        Uniforms on [0, 1), chunked like the logits.
+        Uniforms on [0, 1], chunked like the logits.
 
     Raises
     ------

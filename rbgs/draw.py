@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, cast
 
-from array_api_extra import create_diagonal
-
-from rbgs.arrays.floats import without_float_errors
+from rbgs.arrays.devices import device
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.rows import Rows
+from rbgs.arrays.settings import with_own_settings
 from rbgs.arrays.simplex import jacobian_product
 from rbgs.arrays.tracing import has_outlived_vmap
 from rbgs.arrays.typing import Array, Temperature
@@ -50,17 +49,18 @@ class WeightedPoints:
     def matrix(self) -> Array:
         """Return the operator as matrices ``(rows, n, n)``."""
         gram: Array = 0.0
-        mean: Array = 0.0
         for weight, points in self.blocks():
             xp = array_namespace(points)
             rows = xp.permute_dims(points, (2, 0, 1))  # (rows, n, block)
             weighted = xp.permute_dims(weight * points, (2, 0, 1))
             gram = gram + xp.matmul(weighted, xp.matrix_transpose(rows))
-            mean = mean + xp.sum(weighted, axis=-1)
+        # Rows sum to zero; the diagonal itself would be a difference of nearly equal numbers.
+        identity = xp.eye(gram.shape[-1], dtype=gram.dtype, device=device(gram))
+        others = gram * (1 - identity)
         scale = self.temperature
         if not isinstance(scale, float):
             scale = scale[:, None, None]
-        return (create_diagonal(mean) - gram) / scale
+        return (xp.sum(others, axis=-1)[..., None] * identity - others) / scale
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class Draw(AnyDraw):
         """
         return self._product("cotangent", cotangent)
 
-    @without_float_errors
+    @with_own_settings
     def jacobian(self) -> Array:
         """Return the operator as matrices.
 
@@ -209,23 +209,32 @@ class Draw(AnyDraw):
         TypeError
             The estimator is :class:`~rbgs.Reinforce`.
         """
-        matrix = self._pathwise().matrix()
+        operator = self._pathwise()
+        matrix = operator.matrix()
         xp = array_namespace(matrix)
         rows = self._rows
         matrix = xp.astype(matrix, rows.dtype, copy=False)
-        return xp.reshape(matrix, (*rows.batch, rows.n, rows.n))
+        return rows.split(matrix, rows.n, rows.n)
 
-    @without_float_errors
+    @with_own_settings
     def _product(self, name: str, vector: Array) -> Array:
         operator = self._pathwise()
         rows = self._rows
-        return rows.restore(operator.product(rows.adopt(name, vector, rows.n)))
+        vector = rows.adopt(name, vector, rows.n)
+        return rows.restore(operator.product(vector))
 
     def _pathwise(self) -> Operator:
         if self._operator is None:
             raise TypeError(
                 "Reinforce uses the values of the loss, not its derivative, so its draw has no "
                 "Jacobian: call Reinforce.gradient(oracle, logits, ...)"
+            )
+        if self._rows.log_probs.ndim != 2:
+            raise ValueError(
+                f"the value has shape {tuple(self.value.shape)}, but the draw was made for a batch "
+                f"of shape {self._rows.batch}: several draws, which vmap, scan or jax.tree.map "
+                "stacked, are used one by one, "
+                "as in jax.vmap(lambda draw, g: draw.vjp(g))(draws, g)"
             )
         if has_outlived_vmap(self._rows.log_probs):
             raise ValueError(

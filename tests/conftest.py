@@ -2,6 +2,8 @@ import pytest
 from backends import Backend
 from hypothesis import HealthCheck, settings
 
+import rbgs
+
 settings.register_profile(
     "rbgs",
     deadline=None,
@@ -39,3 +41,14 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture
 def xp(backend):
     return backend.load()
+
+
+@pytest.fixture(params=["numpy", "compiled"])
+def engine(request):
+    """Name the engine for NumPy arrays that is in use."""
+    was = rbgs.is_compiled()
+    if request.param == "compiled":
+        pytest.importorskip("numba")
+    rbgs.set_compiled(request.param == "compiled")
+    yield request.param
+    rbgs.set_compiled(was)

@@ -6,6 +6,7 @@ from backends import Backend, to_numpy
 from cases import ESTIMATORS, PATHWISE, name, quadratic
 
 import rbgs
+from rbgs.doors import at_temperature
 
 each_estimator = pytest.mark.parametrize("estimator", ESTIMATORS, ids=name)
 ESTIMATOR = rbgs.GumbelRao(0.5, samples=4, sampling="monte_carlo")
@@ -195,6 +196,20 @@ def test_a_single_bad_category_is_nan(xp, estimator):
         assert np.isnan(to_numpy(draw.value)).all()
         if estimator in PATHWISE:
             assert np.isnan(to_numpy(draw.jvp(xp.ones((1, 1), dtype=xp.float64)))).all()
+
+
+@pytest.mark.parametrize("estimator", PATHWISE, ids=name)
+@pytest.mark.parametrize("wrong", [0.0, -0.5, np.nan, np.inf, 1e-35])
+def test_a_temperature_that_could_not_be_checked_is_nan(xp, estimator, wrong):
+    """As a compiler traces it: value, index and derivative agree."""
+    estimator = at_temperature(estimator, xp.asarray([0.5, wrong, 2.0], dtype=xp.float64))
+    draw = estimator.sample(zeros(xp, 3, 4), rng=0)
+    vector = zeros(xp, 3, 4) + 1
+    wanted = [False, True, False]
+    assert (to_numpy(draw.index) == -1).tolist() == wanted
+    for x in (draw.value, draw.vjp(vector), draw.jvp(vector), draw.jacobian()):
+        isnan = np.isnan(to_numpy(x)).reshape(3, -1)
+        assert isnan.all(axis=1).tolist() == isnan.any(axis=1).tolist() == wanted
 
 
 @each_estimator

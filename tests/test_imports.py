@@ -1,23 +1,23 @@
-"""Importing the library is cheap and imports no framework."""
+"""Importing the library is cheap: it loads few modules, and none of a framework."""
 
 import subprocess
 import sys
 
 CODE = """
-import sys, time, numpy
-start = time.perf_counter()
+import sys, numpy.random
+before = set(sys.modules)
 import rbgs
-print(time.perf_counter() - start)
-frameworks = ("torch", "jax", "cupy", "autograd", "dask", "scipy")
-print(*(name for name in frameworks if name in sys.modules))
+print(*set(sys.modules) - before)
 """
+NEEDED = {"rbgs", "numpy", "array_api_compat", "array_api_extra"}
 
 
 def test_import():
     run = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
-    seconds, frameworks = run.stdout.splitlines()
-    assert frameworks == ""
-    assert float(seconds) < 0.3
+    modules = run.stdout.split()
+    packages = {name.partition(".")[0] for name in modules}
+    assert packages - sys.stdlib_module_names <= NEEDED
+    assert len(modules) < 200
 
 
 def test_all_names_are_there():

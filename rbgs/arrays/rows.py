@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rbgs.arrays.devices import device
+from rbgs.arrays.devices import device, explicit_sharding, merged, reshape, respread
 from rbgs.arrays.engine import engine_for_numpy
 from rbgs.arrays.inputs import (
     check_broadcast,
@@ -21,7 +21,7 @@ from rbgs.arrays.inputs import (
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.scalars import float_beside
 from rbgs.arrays.simplex import log_softmax, one_hot
-from rbgs.arrays.typing import Array, Temperature
+from rbgs.arrays.typing import Array, Sharding, Temperature
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Rows:
         The dtype of the logits, and so of what is returned.
     axis : int
         Where the category axis was, as a negative number.
+    sharding : sharding of JAX or None
+        That of the logits with the category axis first, if it is part of their type.
     """
 
     log_probs: Array
@@ -47,6 +49,7 @@ class Rows:
     batch: tuple[int, ...]
     dtype: Any
     axis: int
+    sharding: Sharding | None = None
 
     @property
     def n(self) -> int:
@@ -61,32 +64,46 @@ class Rows:
     def repeat(self, count: int) -> "Rows":
         """Return the rows repeated along a new leading axis of the batch."""
         xp = array_namespace(self.log_probs)
-        return replace(
-            self,
-            log_probs=xp.tile(self.log_probs, (1, count)),
-            valid=xp.tile(self.valid, (count,)),
-            batch=(count, *self.batch),
-        )
+        n, rows = self.log_probs.shape
+        sharding = respread(self.sharding, lambda n, *batch: (n, None, *batch))
+        many = replace(self, batch=(count, *self.batch), sharding=sharding)
+        log_probs = xp.broadcast_to(self.log_probs[:, None, :], (n, count, rows))
+        valid = xp.broadcast_to(self.valid[None, :], (count, rows))
+        return replace(many, log_probs=many.merge(log_probs, n), valid=many.merge(valid))
 
     def shape(self, n: int) -> tuple[int, ...]:
         """Return the shape of an array with ``n`` in the place of the category axis."""
         at = len(self.batch) + 1 + self.axis
         return (*self.batch[:at], n, *self.batch[at:])
 
+    def merge(self, x: Array, *n: int) -> Array:
+        """Return an array that has the axes of the batch, behind those of size n, over rows."""
+        sharding = respread(self.sharding, lambda _, *batch: (*(None for _ in n), merged(batch)))
+        return reshape(array_namespace(x), x, (*n, math.prod(self.batch)), sharding)
+
+    def split(self, x: Array, *n: int) -> Array:
+        """Return an array over rows with the axes of the batch instead, before those of size n."""
+        sharding = respread(self.sharding, lambda _, *batch: (*batch, *(None for _ in n)))
+        return reshape(array_namespace(x), x, (*self.batch, *n), sharding)
+
     def restore(self, x: Array) -> Array:
         """Return ``x (n, rows)`` in the shape and dtype of the logits."""
-        xp = array_namespace(x)
-        return categories_restored(xp.astype(x, self.dtype, copy=False), self.batch, self.axis)
+        x = array_namespace(x).astype(x, self.dtype, copy=False)
+        return categories_restored(x, self.batch, self.axis, self.sharding)
 
     def adopt(self, name: str, x: Array, n: int) -> Array:
         """Check an array of the logits' shape with ``n`` categories; make it ``(n, rows)``."""
         xp = array_namespace(self.log_probs)
         check_like(name, x, self.log_probs, "real floating")
         check_shape(name, x.shape, self.shape(n))
-        return xp.astype(categories_first(x, self.axis), self.log_probs.dtype, copy=False)
+        x = categories_first(x, self.axis, self.sharding)
+        return xp.astype(x, self.log_probs.dtype, copy=False)
 
     def temperature(self, temperature: Temperature) -> Temperature:
-        """Return a temperature that broadcasts against the rows: a float or ``(rows,)``."""
+        """Return a temperature that broadcasts against the rows: a float or ``(rows,)``.
+
+        It is NaN where it is not possible: what a compiler traces was not checked before.
+        """
         if not isinstance(temperature, float):
             temperature = float_beside("temperature", temperature, self.log_probs)
         if isinstance(temperature, float):
@@ -96,8 +113,8 @@ class Rows:
         check_broadcast("temperature", tuple(temperature.shape), self.batch)
         temperature = xp.astype(temperature, self.log_probs.dtype, copy=False)
         fine = is_possible_temperature(temperature)
-        checked = xp.where(fine, temperature, xp.nan)  # a traced one was not checked before
-        return xp.reshape(xp.broadcast_to(checked, self.batch), (-1,))
+        checked = xp.where(fine, temperature, xp.nan)
+        return self.merge(xp.broadcast_to(checked, self.batch))
 
     def index(self, index: Array | int) -> Array:
         """Return a given outcome as an integer array ``(rows,)``."""
@@ -109,7 +126,7 @@ class Rows:
         if index.ndim:
             check_shape("index", index.shape, self.batch)
         index = xp.astype(index, xp.arange(1, device=here).dtype, copy=False)
-        return xp.reshape(xp.broadcast_to(index, self.batch), (-1,))
+        return self.merge(xp.broadcast_to(index, self.batch))
 
 
 def nan_unless(valid: Array, like: Array) -> Array:
@@ -118,20 +135,28 @@ def nan_unless(valid: Array, like: Array) -> Array:
     return xp.where(valid, xp.zeros(valid.shape, dtype=like.dtype, device=device(like)), math.nan)
 
 
-def categories_first(x: Array, axis: int) -> Array:
-    """Return ``x`` as ``(n, rows)``, with the rows of one category next to each other in memory."""
+def categories_first(x: Array, axis: int, sharding: Sharding | None = None) -> Array:
+    """Return ``x`` as ``(n, rows)``, with the rows of one category next to each other in memory.
+
+    ``sharding`` is that of `Rows`.
+    """
     xp = array_namespace(x)
     axes = list(range(x.ndim))
     axes.insert(0, axes.pop(axis))
-    flat = xp.reshape(xp.permute_dims(x, tuple(axes)), (-1,))
     n = x.shape[axis]
-    return xp.reshape(flat, (n, math.prod(x.shape) // n))
+    x = xp.permute_dims(x, tuple(axes))
+    if sharding is None:
+        x = xp.reshape(x, (-1,))
+    over_rows = respread(sharding, lambda _, *batch: (None, merged(batch)))
+    return reshape(xp, x, (n, math.prod(x.shape) // n), over_rows)
 
 
-def categories_restored(x: Array, batch: tuple[int, ...], axis: int) -> Array:
+def categories_restored(
+    x: Array, batch: tuple[int, ...], axis: int, sharding: Sharding | None = None
+) -> Array:
     """Return ``x (n, rows)`` with the axes of the batch and the category axis at ``axis`` < 0."""
     xp = array_namespace(x)
-    x = xp.reshape(x, (x.shape[0], *batch))
+    x = reshape(xp, x, (x.shape[0], *batch), sharding)
     axes = list(range(1, x.ndim))
     axes.insert(x.ndim + axis, 0)
     return xp.permute_dims(x, tuple(axes))
@@ -148,8 +173,11 @@ def read_logits(logits: Array, mask: Array | None = None, axis: int = -1) -> Row
         check_broadcast("mask", tuple(mask.shape), tuple(logits.shape))
         logits = xp.where(mask, logits, -math.inf)
     batch = tuple(size for i, size in enumerate(logits.shape) if i != logits.ndim + axis)
-    logits = categories_first(logits, axis)
-    return Rows(*normalise(logits), batch, dtype, axis)
+    sharding = respread(
+        explicit_sharding(logits), lambda *axes: (axes[axis], *axes[:axis], *axes[axis:][1:])
+    )
+    logits = categories_first(logits, axis, sharding)
+    return Rows(*normalise(logits), batch, dtype, axis, sharding)
 
 
 def normalise(logits: Array) -> tuple[Array, Array]:

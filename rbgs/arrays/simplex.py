@@ -86,7 +86,8 @@ def first_largest(x: Array) -> Array:
 
 
 def jacobian_product(points: Array, vector: Array, temperature: Temperature) -> Array:
-    r"""Return :math:`J_\tau(s) v = (s \circ v - s \langle s, v \rangle) / \tau`."""
+    r"""Return :math:`J_\tau(s) v = s \circ (v - \langle s, v \rangle) / \tau`."""
     xp = array_namespace(points, vector)
-    weighted = points * vector
-    return (weighted - points * xp.sum(weighted, axis=0)) / temperature
+    vector = vector - xp.sum(points * vector, axis=0)
+    # What rounding left of the mean: it would count where the point is close to a corner.
+    return points * (vector - xp.sum(points * vector, axis=0)) / temperature

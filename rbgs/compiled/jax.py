@@ -11,8 +11,11 @@ import jax
 import jax.numpy as jnp
 import numba as nb
 import numpy as np
+from jax.experimental.custom_partitioning import custom_partitioning
 
+from rbgs.arrays.devices import explicit_sharding
 from rbgs.arrays.loops import get_num_threads, part_size
+from rbgs.arrays.tracing import is_traced_by_jax
 from rbgs.arrays.typing import Array
 from rbgs.compiled import kernels
 from rbgs.compiled import numpy as compiled
@@ -23,7 +26,7 @@ from rbgs.conditional.race import whole_power
 # Elements: XLA's threads wait without sleeping, for them less work is enough.
 _WORTH_A_THREAD = 2**16
 
-# The operands of the call, and the numbers in one of them.
+# The operands of the call, those of the rows first, and the numbers in one of them.
 _LOG_PROBS, _VECTOR, _WINNER, _EXPONENTIALS, _TEMPERATURE, _KEY = range(6)
 _LATTICE, _COUNTS, _MEANS, _RULE, _NUMBERS = range(6, 11)
 _SAMPLES, _POWER, _LANES, _PART, _THREADS = range(5)
@@ -46,9 +49,59 @@ def product(points: Any, vector: Array) -> Array:
         *compiled.rules(points),
         np.asarray(compiled.numbers(dtype), dtype),
     )
-    shape = jax.ShapeDtypeStruct(vector.shape, dtype)
-    call = jax.ffi.ffi_call(_target(dtype.name), shape, vmap_method="broadcast_all")
+    call = _over_batches if any(map(is_traced_by_jax, of_rows)) else _call
     return call(*of_rows, *constants)
+
+
+def _call(*operands: Array) -> Array:
+    """Call the compiled function; axes before those named above number a batch."""
+    vector = operands[_VECTOR]
+    sharding = explicit_sharding(vector)
+    result = jax.ShapeDtypeStruct(vector.shape, vector.dtype, sharding=sharding)
+    return jax.ffi.ffi_call(_target(vector.dtype.name), result)(*operands)
+
+
+def _partition(mesh: Any, operands: Any, result: Any) -> tuple[Any, ...]:
+    """Return what each device computes, and which part: of batches and rows that of the result."""
+    *batch, _, rows = result.sharding.spec
+    shardings = []
+    for number, x in enumerate((*operands, result)):
+        spec: tuple[Any, ...] = ()
+        if number < _LATTICE or x is result:
+            between = (None,) * (len(x.shape) - len(batch) - 1)
+            spec = (*batch, *between, rows if x.shape[-1] > 1 else None)
+        shardings.append(jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec)))
+    return mesh, _call, shardings.pop(), tuple(shardings)
+
+
+def _sharding_rule(mesh: Any, operands: Any, results: Any) -> tuple[str, dict[str, Any]]:
+    """Return which axes are spread together: those of batches, and that of the rows ``r``."""
+    temperature = "t" if operands[_TEMPERATURE].shape[-1] == 1 else "r"
+    of_rows = f"{'... n r,' * 4} ... {temperature}, ... w r"
+    rule = f"{of_rows}, l, c, i m, j k, u -> ... n r"
+    whole = [axis for axis in "ntwlcimjku" if axis in rule]
+    return rule, {"need_replication_factors": tuple(whole)}
+
+
+# XLA knows nothing of the function: without a rule it would gather all rows on each device.
+_over_devices = custom_partitioning(_call)
+_over_devices.def_partition(_partition, sharding_rule=_sharding_rule)
+
+
+@jax.custom_batching.custom_vmap
+def _over_batches(*operands: Array) -> Array:
+    # Under shard_map the rows are those of one device.
+    is_shard = jax.sharding.AxisType.Manual in jax.sharding.get_abstract_mesh().axis_types
+    return (_call if is_shard else _over_devices)(*operands)
+
+
+@_over_batches.def_vmap
+def _(size: int, is_batched: list[bool], *operands: Array) -> tuple[Array, bool]:
+    of_rows = [
+        x if batched else jnp.broadcast_to(x, (size, *x.shape))
+        for x, batched in zip(operands[:_LATTICE], is_batched, strict=False)
+    ]
+    return _over_batches(*of_rows, *operands[_LATTICE:]), True
 
 
 @lru_cache
@@ -88,7 +141,7 @@ def _handler(name: str) -> Any:
         parts = -(-rows // counts[_PART])
         i, begin = part // parts, part % parts * counts[_PART]
         out = array(results, 0, 2, i, dtype, width)
-        numbers = array(given, _NUMBERS, 1, i, dtype, width)[0]
+        numbers = array(given, _NUMBERS, 1, 0, dtype, width)[0]
         kernels.product(
             out,
             begin,
@@ -103,10 +156,10 @@ def _handler(name: str) -> Any:
             array(given, _TEMPERATURE, 1, i, dtype, width)[0],
             counts[_POWER],
             array(given, _KEY, 2, i, np.uint32, 4),
-            array(given, _LATTICE, 1, i, np.int32, 4)[0],
+            array(given, _LATTICE, 1, 0, np.int32, 4)[0],
             counts[_SAMPLES],
-            array(given, _MEANS, 2, i, dtype, width),
-            array(given, _RULE, 2, i, dtype, width),
+            array(given, _MEANS, 2, 0, dtype, width),
+            array(given, _RULE, 2, 0, dtype, width),
             numbers[0],
             numbers[1],
             numbers[2],

@@ -6,7 +6,17 @@ belongs to them stays in the first cache.
 
 import numpy as np
 
-from rbgs.compiled.math import exp, expm1, jit, log, log1p, threefry, uniform_double, uniform_single
+from rbgs.compiled.math import (
+    exp,
+    expm1,
+    further_bits,
+    jit,
+    log,
+    log1p,
+    threefry,
+    uniform_double,
+    uniform_single,
+)
 
 # Samples whose points are kept between the pass that sums a point and the pass that uses it.
 _SAMPLES = 4
@@ -93,8 +103,22 @@ def _pack(block, x, first):
 
 
 @jit
-def _fraction(x, one):
-    return x - one if x >= one else x
+def _fraction(x, lost, one, highest):
+    """Return the fractional part of x, with the digits that its sum has lost."""
+    below = (x - one if x >= one else x) + lost
+    return highest if below > highest else below
+
+
+@jit
+def _from_winner(vec, won, of_winner):
+    """Subtract the winner's component: see `rbgs.conditional.samples`."""
+    of_winner[:] = 0
+    for j in range(vec.shape[0]):
+        for lane in range(vec.shape[1]):
+            of_winner[lane] += won[j, lane] * vec[j, lane]
+    for j in range(vec.shape[0]):
+        for lane in range(vec.shape[1]):
+            vec[j, lane] -= of_winner[lane]
 
 
 @jit
@@ -105,7 +129,8 @@ def _winners_of_lattice(inverse, start, samples, shift):
     for k in range(inverse.shape[0]):
         phase = shift.dtype.type(start + k) / shift.dtype.type(samples)
         for lane in range(shift.shape[0]):
-            u = _fraction(phase + shift[lane], one)
+            u = phase + shift[lane]
+            u = u - one if u >= one else u
             inverse[k, lane] = one / -log1p(-(least if u < least else u))
 
 
@@ -120,9 +145,12 @@ def _independent(e, k, key):
             # With an odd n the last second word has no use: the first one overwrites it.
             other = j + half if j + half < n else j
             for lane in range(lanes):
-                x, y = threefry(key[0, lane], key[1, lane], sample, np.uint32(j))
-                e[other, lane] = -log1p(-e.dtype.type(uniform_single(y)))
-                e[j, lane] = -log1p(-e.dtype.type(uniform_single(x)))
+                k0, k1 = key[0, lane], key[1, lane]
+                x, y = threefry(k0, k1, sample, np.uint32(j))
+                drawn = uniform_single(y, further_bits(k0, k1, sample, np.uint32(j + half)))
+                e[other, lane] = -log1p(-e.dtype.type(drawn))
+                drawn = uniform_single(x, further_bits(k0, k1, sample, np.uint32(j)))
+                e[j, lane] = -log1p(-e.dtype.type(drawn))
     else:
         for j in range(n):
             for lane in range(lanes):
@@ -226,6 +254,7 @@ def product(
     """
     n, dtype = vector.shape[0], vector.dtype
     zero, one = dtype.type(0), dtype.type(1)
+    half_step = dtype.type(np.finfo(dtype).eps / 2)
     lattice, reduced = generators.shape[0] > 0, rule.shape[1] > 0
     rate, weight = np.empty((n, lanes), dtype), np.empty((n, lanes), dtype)
     vec, won = np.empty((n, lanes), dtype), np.empty((n, lanes), dtype)
@@ -243,6 +272,7 @@ def product(
     for first in range(begin, end, lanes):
         _pack(vec, vector, first)
         _pack(won, winner, first)
+        _from_winner(vec, won, of_winner)
         _pack(rate, log_probs, first)
         _pack(shift, exponentials, first)
         if first == begin or temperatures.shape[0] > 1:
@@ -285,7 +315,9 @@ def product(
                         z = generators[j % generators.shape[0]]
                         phase = dtype.type(z * (start + k) % samples) / dtype.type(samples)
                         for lane in range(lanes):
-                            r[k, j, lane] = -log1p(-_fraction(phase + shift[j, lane], one))
+                            lost = shift[j - 1, lane] * half_step
+                            u = _fraction(phase + shift[j, lane], lost, one, one - half_step)
+                            r[k, j, lane] = -log1p(-u)
                     # Two loops: with the choice inside, the one is slower.
                     if integer == 0:
                         for lane in range(lanes):
@@ -316,20 +348,16 @@ def product(
                             whole = one / (others[j, lane] + r[k, j, lane])
                             pairs[j, lane] += r[k, j, lane] * whole * whole
         if reduced:
-            of_winner[:] = 0
-            for j in range(n):
-                for lane in range(lanes):
-                    of_winner[lane] += won[j, lane] * vec[j, lane]
             drawn = dtype.type(last_sample - first_sample)
             change[:] = 0
             for j in range(n):
                 for lane in range(lanes):
                     excess = pairs[j, lane] - drawn * expected[j, lane]
-                    moved = excess * (vec[j, lane] - of_winner[lane])
+                    moved = excess * vec[j, lane]
                     moved = moved if temperature[lane] <= highest else zero
                     total_product[j, lane] -= moved
                     change[lane] += moved
-            # The winner's own term has vec == of_winner: it was 0.
+            # The winner's own term was 0.
             for j in range(n):
                 for lane in range(lanes):
                     total_product[j, lane] += won[j, lane] * change[lane]

@@ -14,6 +14,8 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import overload
 from numpy.polynomial import Chebyshev, Polynomial
 
+from rbgs.random.threefry import SPREAD
+
 if nb.config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT is set")
 
@@ -59,6 +61,7 @@ _X = _polynomial(
     (-0.5, 0.5),
     5,
 )
+_SPREAD = tuple(np.uint32(x % 2**32) for x in SPREAD)
 _LN2, _LOG2E = np.float32(math.log(2)), np.float32(1 / math.log(2))
 _LOWEST = np.float32(-126 * math.log(2))
 
@@ -205,9 +208,23 @@ def threefry(k0, k1, x, y):
 
 
 @jit
-def uniform_single(word):
-    """Return the uniform of one random word: see `rbgs.random.threefry.uniforms`."""
-    return (np.float32(np.int32(word >> np.uint32(9))) + np.float32(0.5)) * np.float32(2**-23)
+def further_bits(k0, k1, x, y):
+    """Return what `rbgs.random.threefry.further_bits` does."""
+    x = np.uint32(np.uint32(np.uint32(x * _SPREAD[0]) + y) * _SPREAD[1]) + k0
+    x = np.uint32(np.uint32(np.uint32(x) ^ np.uint32(np.uint32(x) >> np.uint32(16))) * _SPREAD[1])
+    x = np.uint32(x + k1)
+    x = np.uint32(np.uint32(x ^ np.uint32(x >> np.uint32(13))) * _SPREAD[2])
+    return np.uint32(x ^ np.uint32(x >> np.uint32(16)))
+
+
+@jit
+def uniform_single(word, further):
+    """Return what `rbgs.random.threefry.single_precision` does, below 1."""
+    fraction = np.float32(np.int32(further >> np.uint32(9))) + np.float32(0.5)
+    low = np.float32(np.int32(word & np.uint32(0xFF))) + fraction * np.float32(2**-23)
+    high = np.float32(np.int32(word >> np.uint32(8))) * np.float32(2**-24)
+    drawn = high + low * np.float32(2**-32)
+    return drawn if drawn < np.float32(1) else np.float32(1 - 2**-24)
 
 
 @jit
@@ -218,4 +235,4 @@ def uniform_double(x, y):
 
 
 # Called here, so that a Numba that cannot compile fails the import.
-uniform_single(np.uint32(0))
+uniform_single(np.uint32(0), np.uint32(0))

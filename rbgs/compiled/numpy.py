@@ -18,6 +18,7 @@ from rbgs.compiled.math import COMPILER_LOCK, HAS_CACHE
 from rbgs.conditional import control_variate
 from rbgs.conditional.lattice import generators
 from rbgs.conditional.race import lowest_log_prob, whole_power
+from rbgs.random.noise import bounds
 
 __all__ = ["COMPILER_LOCK", "HAS_CACHE", "normalise", "product", "race"]
 
@@ -46,10 +47,9 @@ def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array]:
     dtype = log_probs.dtype.type
     index = np.empty(rows, np.int64)
     winner, remaining = np.empty((n, rows), dtype), np.empty((n, rows), dtype)
-    eps = np.finfo(dtype).eps
     given = (
         *(_given(x, dtype) for x in (log_probs, uniforms)),
-        *(dtype(x) for x in (eps / 4, 1 - eps / 2)),
+        *(dtype(x) for x in bounds(float(np.finfo(dtype).eps))),
     )
 
     def task(begin: int, end: int) -> None:

@@ -31,7 +31,7 @@ LEAST_POWER = 0.4
 
 
 def pays(n: int, temperature: Temperature) -> bool:
-    """Tell whether it lowers the variance by more than it costs: see `benchmarks/variance.py`."""
+    """Tell whether it lowers the variance by more than it costs: see `nox -s variance`."""
     if isinstance(temperature, float) and temperature > HIGHEST_TEMPERATURE:
         return False
     return n <= 16 or (isinstance(temperature, float) and temperature <= 0.5)

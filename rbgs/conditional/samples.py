@@ -140,7 +140,10 @@ def _product(points: ConditionalSamples, vector: Array) -> Array:
     xp = array_namespace(points.log_probs)
     sampler = _Sampler.of(points)
     temperature = points.temperature
-    zero = xp.zeros_like(vector)
+    # The Jacobian does not see a common offset. From the winner, whose point is close to 1 at a low
+    # temperature, no difference of nearly equal numbers is left.
+    vector = vector - xp.sum(points.winner * vector, axis=0)
+    zero = xp.zeros_like(points.log_probs)
     others = expected = zero
     if points.control_variate:
         probs = xp.exp(points.log_probs)
@@ -176,17 +179,16 @@ def _product(points: ConditionalSamples, vector: Array) -> Array:
 def _finish(
     points: ConditionalSamples, vector: Array, total: Array, pairs: Array, expected: Array
 ) -> Array:
-    """Return the mean over the samples of the Jacobian's product, less the control variate."""
+    """Return the mean of the Jacobian's product with a vector that is 0 at the winner."""
     xp = array_namespace(vector)
     samples, temperature = points.samples, points.temperature
     product = total / (samples * temperature)
     if not points.control_variate:
         return product
-    chosen = xp.sum(points.winner * vector, axis=0)
-    change = (pairs / samples - expected) * (vector - chosen) / temperature
+    change = (pairs / samples - expected) * vector / temperature
     if not isinstance(temperature, float):
         change = xp.where(temperature <= control_variate.HIGHEST_TEMPERATURE, change, 0.0)
-    # The winner's own term has vector == chosen: it is 0.
+    # The winner's own term is 0.
     return product - change + points.winner * xp.sum(change, axis=0)
 
 
@@ -246,11 +248,15 @@ class _Sampler:
         xp = array_namespace(self.rates)
         samples, dtype = self.points.samples, self.rates.dtype
         phase = xp.astype((z[:, None] * numbers) % samples, dtype)[..., None] / samples
-        ratios = xp.log1p(_negative_fraction(phase, shift[:, None, :]))
+        eps = xp.finfo(dtype).eps
+        below = _negative_fraction(phase, shift[:, None, :])
+        # The digits that the sum has lost, from another category: small ones hang on them.
+        below = in_place(sub, below, (xp.roll(shift, 1, axis=0) * (eps / 2))[:, None, :])
+        ratios = xp.log1p(clamp(below, low=eps / 2 - 1))
         of_winner = xp.sum(self.points.winner * shift, axis=0)
         of_winner = _negative_fraction(xp.astype(numbers, dtype)[:, None] / samples, of_winner)
-        least = -xp.finfo(dtype).eps / 4  # an exponential of 0 would divide by it
-        return in_place(truediv, ratios, xp.log1p(clamp(of_winner, high=least)))
+        # An exponential of 0 would divide by it.
+        return in_place(truediv, ratios, xp.log1p(clamp(of_winner, high=-eps / 4)))
 
 
 def _negative_fraction(phase: Array, shift: Array) -> Array:

@@ -4,15 +4,15 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
-from rbgs.arrays.floats import without_float_errors
 from rbgs.arrays.inputs import check_logits, wide_dtype
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.oracle import evaluate
 from rbgs.arrays.rows import Rows, categories_first, nan_unless, possible, read_logits
 from rbgs.arrays.scalars import are_equal, is_array
+from rbgs.arrays.settings import with_own_settings
 from rbgs.arrays.simplex import one_hot
-from rbgs.arrays.typing import Array, Generator, Oracle
+from rbgs.arrays.typing import Array, Generator, Oracle, Temperature
 from rbgs.conditional.race import race
 from rbgs.draw import Draw, Operator
 from rbgs.random.key import Key
@@ -24,11 +24,13 @@ from rbgs.random.source import check_source
 class Outcome:
     """What is known once the discrete outcome is: everything a set of points depends on.
 
-    ``winner`` is the one-hot vector ``(n, rows)``; ``exponentials`` are standard ones
-    independent of it, and ``key`` seeds further ones (both None if they are not needed).
+    ``temperature`` is a float or an array ``(rows,)``; 1 if the estimator has none. ``winner`` is
+    the one-hot vector ``(n, rows)``; ``exponentials`` are standard ones independent of it, and
+    ``key`` seeds further ones (both None if they are not needed).
     """
 
     rows: Rows
+    temperature: Temperature
     winner: Array
     exponentials: Array | None
     key: Array | None
@@ -96,7 +98,7 @@ class Estimator(ABC):
         return index is None or self._random_given_outcome
 
     @instead_of(dim="axis", generator="rng", key="rng")
-    @without_float_errors
+    @with_own_settings
     def noise(self, logits: Array, rng: Generator, *, axis: int = -1) -> Array:
         """Draw the noise that makes :meth:`sample` a pure function.
 
@@ -112,7 +114,7 @@ class Estimator(ABC):
         Returns
         -------
         array
-            iid uniforms on [0, 1), shaped like the logits. Two estimators differ: Monte Carlo
+            iid uniforms on [0, 1], shaped like the logits. Two estimators differ: Monte Carlo
             :class:`~rbgs.GumbelRao` with more than one sample has ``n + 2`` along ``axis``, the
             last two seeding its generator, and :class:`~rbgs.Reinforce` with several samples has
             them along a leading axis.
@@ -134,7 +136,7 @@ class Estimator(ABC):
         return self._drawn(rng, self._noise_shape(logits.shape, axis), like)
 
     @instead_of(dim="axis", generator="rng", key="rng")
-    @without_float_errors
+    @with_own_settings
     def sample(
         self,
         logits: Array,
@@ -183,11 +185,15 @@ class Estimator(ABC):
         Notes
         -----
         A row with NaN or +inf, without an allowed category, with an ``index`` that is out of range
-        or has probability zero, or with noise outside [0, 1] gets the value NaN, the derivative
-        NaN and the index -1. Other rows are not touched.
+        or has probability zero, with noise outside [0, 1], or with a traced temperature that the
+        estimator would refuse, gets the value NaN, the derivative NaN and the index -1. Other rows
+        are not touched.
         """
         rows = self._rows(logits, mask, axis)
         xp = array_namespace(rows.log_probs)
+        temperature = rows.temperature(getattr(self, "temperature", 1.0))
+        if not isinstance(temperature, float):
+            rows = rows.only(temperature > 0)  # a branch on its values could not be traced
         uniforms = key = None
         if self._needs_noise(index):
             uniforms = self._uniforms(rows, rng, noise)
@@ -205,10 +211,10 @@ class Estimator(ABC):
             rows = rows.only(possible(rows, drawn))
             winner = one_hot(xp.where(rows.valid, drawn, -1), rows.n, rows.log_probs.dtype)
         drawn = xp.where(rows.valid, drawn, -1)
-        outcome = Outcome(rows, winner, exponentials, key)
+        outcome = Outcome(rows, temperature, winner, exponentials, key)
         operator = self._operator(outcome)
         value = self._value(outcome, operator) + nan_unless(rows.valid, winner)
-        index = xp.reshape(drawn, rows.batch)
+        index = rows.split(drawn)
         return Draw(rows.restore(value), index, type(self).__name__, operator, rows)
 
     @instead_of(dim="axis", generator="rng", key="rng")
@@ -276,7 +282,8 @@ class Estimator(ABC):
     def _uniforms(self, rows: Rows, rng: Generator, noise: Array | None) -> Array:
         if noise is None:
             shape = rows.shape(rows.n + self._generator_words)
-            return categories_first(self._drawn(rng, shape, rows.log_probs), rows.axis)
+            drawn = self._drawn(rng, shape, rows.log_probs)
+            return categories_first(drawn, rows.axis, rows.sharding)
         if rng is not None:
             raise ValueError("both rng and noise are given: pass one of them")
         return rows.adopt("noise", noise, rows.n + self._generator_words)

@@ -65,7 +65,7 @@ class GumbelRao(Estimator):
     (eq. 13), never more than that of straight-through Gumbel-softmax (propositions 1 and 2). With
     the control variate the form of eq. 13 holds, with a smaller first term where it pays. With
     the lattice the first term is not proportional to 1/K: at K = 16 it is 2 to 100 times smaller
-    than independent sampling's (``benchmarks/variance.py``). The second term is the same for all.
+    than independent sampling's (``nox -s variance``). The second term is the same for all.
     Propositions 1 and 2 are proved for the paper's scheme alone.
 
     The Gumbels are constants for the derivative, although eq. 9 writes them as a function of the
@@ -139,13 +139,12 @@ class GumbelRao(Estimator):
         return 2 if independent and self.samples > 1 else 0
 
     def _operator(self, outcome: Outcome) -> Operator:
-        rows, winner = outcome.rows, outcome.winner
+        rows, temperature, winner = outcome.rows, outcome.temperature, outcome.winner
         if self._is_limit:
             xp = array_namespace(winner)
             p = xp.exp(rows.log_probs)
             halfway = (p + winner) / 2
             return FixedPoints(1.0, (halfway, p), (2.0, -0.5))
-        temperature = rows.temperature(self.temperature)
         if self.sampling == "exact":
             return ConditionalExpectation(temperature, rows.log_probs, winner)
         reduced = self.control_variate

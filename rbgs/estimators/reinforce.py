@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-from rbgs.arrays.floats import no_float_errors
 from rbgs.arrays.inputs import (
     check_broadcast,
     check_count,
@@ -15,6 +14,7 @@ from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.oracle import evaluate
 from rbgs.arrays.scalars import as_float, check_ordinary, float_beside
+from rbgs.arrays.settings import own_settings
 from rbgs.arrays.typing import Array, Generator, Oracle
 from rbgs.estimators.base import Estimator, Outcome
 
@@ -178,8 +178,8 @@ class Reinforce(Estimator):
         loss, _, direct = evaluate(oracle, draw.value, rows.axis)
         xp = array_namespace(rows.log_probs)
         dtype = rows.log_probs.dtype
-        with no_float_errors():
-            advantage = xp.reshape(xp.astype(loss - self._baseline(loss), dtype, copy=False), (-1,))
+        with own_settings():
+            advantage = rows.merge(xp.astype(loss - self._baseline(loss), dtype, copy=False))
             value = rows.adopt("value", draw.value, rows.n)
             estimate = rows.restore(advantage * (value - xp.exp(rows.log_probs)))
             if isinstance(self.baseline, RunningMean):

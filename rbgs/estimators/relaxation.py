@@ -9,13 +9,12 @@ from rbgs.draw import FixedPoints, Operator
 from rbgs.estimators.base import Estimator, Outcome
 
 
-def drawn_point(temperature: Temperature, outcome: Outcome) -> FixedPoints:
+def drawn_point(outcome: Outcome) -> FixedPoints:
     r"""Return the point :math:`\operatorname{softmax}((\theta + G) / \tau)` of the draw."""
-    temperature = outcome.rows.temperature(temperature)
     drawn = ConditionalSamples(
-        temperature, 1, outcome.rows.log_probs, outcome.winner, outcome.exponentials
+        outcome.temperature, 1, outcome.rows.log_probs, outcome.winner, outcome.exponentials
     )
-    return FixedPoints(temperature, (drawn.points()[:, 0, :],))
+    return FixedPoints(outcome.temperature, (drawn.points()[:, 0, :],))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,7 +60,7 @@ class GumbelSoftmax(Estimator):
         return True
 
     def _operator(self, outcome: Outcome) -> FixedPoints:
-        return drawn_point(self.temperature, outcome)
+        return drawn_point(outcome)
 
     def _value(self, outcome: Outcome, operator: Operator | None) -> Array:
         assert isinstance(operator, FixedPoints)

@@ -52,8 +52,8 @@ class StraightThrough(Estimator):
         object.__setattr__(self, "temperature", check_temperature(self.temperature))
 
     def _operator(self, outcome: Outcome) -> FixedPoints:
-        temperature = outcome.rows.temperature(self.temperature)
-        return FixedPoints(temperature, (softmax(outcome.rows.log_probs, temperature),))
+        point = softmax(outcome.rows.log_probs, outcome.temperature)
+        return FixedPoints(outcome.temperature, (point,))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -100,4 +100,4 @@ class StraightThroughGumbelSoftmax(Estimator):
         return True
 
     def _operator(self, outcome: Outcome) -> FixedPoints:
-        return drawn_point(self.temperature, outcome)
+        return drawn_point(outcome)

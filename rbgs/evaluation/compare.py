@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.floats import no_float_errors, without_float_errors
 from rbgs.arrays.inputs import check_count, detached
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.rows import Rows, read_logits
+from rbgs.arrays.settings import own_settings, with_own_settings
 from rbgs.arrays.typing import Array, Generator, Namespace, Oracle
 from rbgs.estimators.base import Estimator, check_estimator
 from rbgs.evaluation.exact import exact_gradient
@@ -131,7 +131,7 @@ def compare(
         check_estimator("one of the estimators", estimator)
     oracle = _without_record(oracle)
     exact = exact_gradient(oracle, logits, mask=mask, axis=axis)
-    with no_float_errors():
+    with own_settings():
         rows = read_logits(logits, mask, axis)
     rng = check_source("rng", rng, logits)
     axis = rows.axis
@@ -156,7 +156,7 @@ def compare(
                 many = xp.broadcast_to(logits, shape)
                 error = (
                     estimator.gradient(oracle, many, rng=next(sources), mask=mask, axis=axis)
-                    - exact
+                    - exact[None, ...]
                 )
                 yield xp.astype(xp.moveaxis(error, axis, -1), _widest(xp, exact), copy=False)
 
@@ -187,7 +187,7 @@ def _accumulate(chunks: Iterator[Array]) -> tuple[Array, Array]:
     return mean, spread
 
 
-@without_float_errors
+@with_own_settings
 def _take_in(chunk: Array, count: int, mean: Array, spread: Array) -> tuple[Array, Array]:
     """Take further estimates into the mean and the spread of so many before."""
     xp = array_namespace(chunk)
@@ -226,9 +226,10 @@ def _enumerate(
             for i in range(rows.n)
         ]
     )
-    with no_float_errors():
+    with own_settings():
         errors = estimates - wide(xp.moveaxis(exact, rows.axis, -1))
-        probs = xp.reshape(wide(xp.exp(rows.log_probs)), (rows.n, *rows.batch, 1))
+        probs = rows.split(xp.matrix_transpose(wide(xp.exp(rows.log_probs))), rows.n)
+        probs = xp.moveaxis(probs, -1, 0)[..., None]
         errors = xp.where(probs == 0, 0.0, errors)
         bias = xp.sum(probs * errors, axis=0)
         bias2 = xp.sum(bias**2, axis=-1)
@@ -237,7 +238,7 @@ def _enumerate(
     return Moments(estimator, 0, bias2, none, variance, none, bias2 + variance, none)
 
 
-@without_float_errors
+@with_own_settings
 def _moments(estimator: Estimator, sizes: list[int], parts: list[tuple[Array, Array]]) -> Moments:
     xp = array_namespace(parts[0][0])
     means = xp.stack([mean for mean, _ in parts])  # (group, ..., n)
@@ -247,12 +248,12 @@ def _moments(estimator: Estimator, sizes: list[int], parts: list[tuple[Array, Ar
     weights = xp.reshape(weights, (-1, *(1,) * (spreads.ndim - 1)))  # (group, 1...)
 
     mean = xp.sum(weights[..., None] * means, axis=0) / total
-    offsets = weights * xp.sum((means - mean) ** 2, axis=-1)
+    offsets = weights * xp.sum((means - mean[None, ...]) ** 2, axis=-1)
     spread = xp.sum(spreads + offsets, axis=0)
     # The same without one group.
     left = total - weights
-    means_left = (total * mean - weights[..., None] * means) / left[..., None]
-    spreads_left = spread - spreads - offsets * total / left
+    means_left = (total * mean[None, ...] - weights[..., None] * means) / left[..., None]
+    spreads_left = spread[None, ...] - spreads - offsets * total / left
 
     def statistics(count: Array | int, mean: Array, spread: Array) -> tuple[Array, Array, Array]:
         variance = spread / (count - 1)
@@ -264,7 +265,7 @@ def _moments(estimator: Estimator, sizes: list[int], parts: list[tuple[Array, Ar
     for whole, without in zip(
         statistics(total, mean, spread), statistics(left, means_left, spreads_left), strict=True
     ):
-        deviations = without - xp.mean(without, axis=0)
+        deviations = without - xp.mean(without, axis=0, keepdims=True)
         error = xp.sqrt(xp.sum(deviations**2, axis=0) * ((groups - 1) / groups))
         results += [whole, error]
     return Moments(estimator, total, *results)

@@ -3,11 +3,11 @@
 import math
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.floats import no_float_errors
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.oracle import evaluate
 from rbgs.arrays.rows import read_logits
+from rbgs.arrays.settings import own_settings
 from rbgs.arrays.typing import Array, Oracle
 
 # Elements of the one-hot values that the oracle is given at once.
@@ -56,7 +56,7 @@ def exact_gradient(
     >>> rbgs.exact_gradient(oracle, np.zeros(3)).round(4)
     array([-0.3333,  0.    ,  0.3333])
     """
-    with no_float_errors():
+    with own_settings():
         rows = read_logits(logits, mask, axis)
         xp = array_namespace(rows.log_probs)
         probs = xp.exp(rows.log_probs)
@@ -71,15 +71,15 @@ def exact_gradient(
         value = xp.broadcast_to(value, (count, *rows.batch, n))
         value = xp.moveaxis(xp.astype(value, rows.dtype, copy=False), -1, rows.axis)
         loss, _, direct = evaluate(oracle, value, rows.axis)
-        with no_float_errors():
+        with own_settings():
             weight = probs[start:stop, :]
             happens = weight > 0
-            loss = xp.reshape(xp.astype(loss, dtype, copy=False), weight.shape)
+            loss = rows.merge(xp.astype(loss, dtype, copy=False), count)
             losses.append(xp.where(happens, loss, 0.0))
             if direct is not None:
                 direct = xp.moveaxis(xp.astype(direct, dtype, copy=False), rows.axis, 0)
-                weighted = weight * xp.reshape(direct, (n, *weight.shape))
+                weighted = weight * rows.merge(direct, n, count)
                 mean_direct = mean_direct + xp.sum(xp.where(happens, weighted, 0.0), axis=1)
     loss = xp.concat(losses, axis=0)
-    with no_float_errors():
+    with own_settings():
         return rows.restore(probs * (loss - xp.sum(probs * loss, axis=0)) + mean_direct)

@@ -3,7 +3,7 @@
 from rbgs.doors import not_installed
 
 try:
-    from rbgs.jax import pytrees as pytrees
+    import rbgs.jax.pytrees  # noqa: F401  draws become pytrees
     from rbgs.jax.sampling import sample
 except ModuleNotFoundError as error:
     raise not_installed(error, "jax") from None

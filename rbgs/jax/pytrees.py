@@ -12,7 +12,16 @@ from rbgs.conditional.samples import ConditionalSamples
 from rbgs.draw import Draw, FixedPoints
 
 # The fields of a draw that are part of its structure; so is a temperature that is no array.
-_CONSTANTS = {"axis", "batch", "control_variate", "dtype", "estimator", "samples", "weights"}
+_CONSTANTS = {
+    "axis",
+    "batch",
+    "control_variate",
+    "dtype",
+    "estimator",
+    "samples",
+    "sharding",
+    "weights",
+}
 
 
 def _flatten(x: Any) -> tuple[list[Any], tuple[Any, ...]]:

@@ -22,9 +22,9 @@ def sample(
     key: Generator,
     logits: jax.Array | np.ndarray[Any, Any],
     *,
-    noise: jax.Array | None = None,
-    index: jax.Array | int | None = None,
-    mask: jax.Array | None = None,
+    noise: jax.Array | np.ndarray[Any, Any] | None = None,
+    index: jax.Array | np.ndarray[Any, Any] | int | None = None,
+    mask: jax.Array | np.ndarray[Any, Any] | None = None,
     axis: int = -1,
 ) -> jax.Array:
     r"""Draw a sample as an array whose derivative is the one the estimator gives it.
@@ -41,11 +41,12 @@ def sample(
     ----------
     estimator : Estimator
         Any but :class:`~rbgs.Reinforce`, whose draws have no derivative. Its temperature may be an
-        array, traced or not, that broadcasts against the batch; there is no derivative for it.
+        array, traced or not, that broadcasts against the batch; there is no derivative for it, nor
+        for the noise.
     key : JAX key, rbgs.Key or int seed
         None if ``noise`` is given, or if none is needed.
     logits : floating array ``(..., n)``
-        Unnormalised log-probabilities.
+        Unnormalised log-probabilities. NumPy arrays become arrays of JAX, all of them.
     noise : array, optional
         Uniforms from :meth:`rbgs.Estimator.noise` instead of a key.
     index : integer array ``(...,)`` or int, optional
@@ -67,7 +68,7 @@ def sample(
         estimator is :class:`~rbgs.Reinforce`.
     ValueError
         Shapes do not match, there is neither key nor noise, or a derivative for the temperature
-        is asked for.
+        or the noise is asked for.
     NotImplementedError
         A second derivative for the logits is asked for. The one for what the first is linear in,
         the gradient of the loss at the value, is there.
@@ -83,8 +84,7 @@ def sample(
     >>> bool(gradient[:, 0].sum() < 0 < gradient[:, 2].sum())
     True
     """
-    if isinstance(logits, np.ndarray):
-        logits = jax.numpy.asarray(logits)
+    logits, noise, index, mask = map(_to_jax, (logits, noise, index, mask))
     convert, make = "jax.dlpack.from_dlpack(logits)", "jax.numpy.asarray(logits)"
     check_arguments(estimator, logits, jax.Array, "rbgs.jax", convert, make)
     axis = check_logits(logits, axis)
@@ -95,10 +95,14 @@ def sample(
         noise = estimator.noise(logits, check_source("key", key, logits), axis=axis)
     elif key is not None and noise is not None:
         raise ValueError("both key and noise are given: pass key=None or no noise")
-    temperature = temperature_array(estimator)
+    temperature = _to_jax(temperature_array(estimator))
     static = estimator if temperature is None else at_temperature(estimator, 1.0)
     value: jax.Array = _value(static, axis, logits, (noise, index, mask), temperature)
     return value
+
+
+def _to_jax(x: Any) -> Any:
+    return jax.numpy.asarray(x) if isinstance(x, np.ndarray) else x
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -109,11 +113,12 @@ def _value(estimator: Estimator, axis: int, logits: Any, others: Any, temperatur
 @partial(_value.defjvp, symbolic_zeros=True)
 def _value_jvp(estimator: Estimator, axis: int, primals: Any, tangents: Any) -> tuple[Any, Any]:
     logits, others, temperature = primals
-    tangent, _, of_temperature = tangents
-    if not isinstance(of_temperature, (SymbolicZero, type(None))):
-        raise ValueError(
-            "no derivative is defined for the temperature: pass jax.lax.stop_gradient(temperature)"
-        )
+    tangent, (of_noise, _, _), of_temperature = tangents
+    for name, other in (("temperature", of_temperature), ("noise", of_noise)):
+        if not isinstance(other, (SymbolicZero, type(None))):
+            raise ValueError(
+                f"no derivative is defined for the {name}: pass jax.lax.stop_gradient({name})"
+            )
     if isinstance(tangent, SymbolicZero):
         value = _value(estimator, axis, logits, others, temperature)
         return value, jax.numpy.zeros_like(value)
@@ -126,7 +131,8 @@ def _value_jvp(estimator: Estimator, axis: int, primals: Any, tangents: Any) -> 
     return draw.value, product
 
 
-def _draw(estimator: Estimator, axis: int, logits: Any, others: Any, temperature: Any) -> Draw:
-    noise, index, mask = others
+def _draw(estimator: Estimator, axis: int, *operands: Any) -> Draw:
+    # JAX hands on constants as arrays of NumPy.
+    logits, (noise, index, mask), temperature = jax.tree.map(_to_jax, operands)
     estimator = at_temperature(estimator, temperature)
     return estimator.sample(logits, noise=noise, index=index, mask=mask, axis=axis)

@@ -13,7 +13,7 @@ from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.scalars import as_int
 from rbgs.arrays.tracing import is_traced
 from rbgs.arrays.typing import Array
-from rbgs.random.threefry import threefry2x32
+from rbgs.random.threefry import further_bits, single_precision, threefry2x32
 
 _WORD = 2**32
 
@@ -28,8 +28,8 @@ class Key:
     the same key gives the same numbers again. Take one from :meth:`split` or :meth:`fold_in` for
     each use.
 
-    The numbers are those that ``jax.random.key(seed)`` gives (with JAX's default settings), and so
-    are the keys of :meth:`split` and :meth:`fold_in`.
+    The noise is that of ``jax.random.key(seed)`` (with JAX's default settings), and the keys of
+    :meth:`split` and :meth:`fold_in` are JAX's, too.
 
     Parameters
     ----------
@@ -171,15 +171,15 @@ class Key:
         return replace(self, start=start, shape=shape)
 
     def uniform(self, shape: tuple[int, ...], like: Array) -> Array:
-        """Return uniforms on [0, 1) as an array of any library.
+        """Return uniforms on [0, 1] as an array of any library.
 
         Parameters
         ----------
         shape : tuple of int
             Shape of the result.
         like : float32 or float64 array
-            Its library, dtype and device are those of the result. Single precision takes 23 random
-            bits, double precision 52.
+            Its library, dtype and device are those of the result. Double precision takes 52 random
+            bits; single precision rounds 55 of them, so that small numbers are as fine as floats.
 
         Returns
         -------
@@ -209,7 +209,9 @@ class Key:
                 first = self.start[axis]
                 steps = steps + (_int32(like, first)[0] if isinstance(first, int) else first)
             steps = xp.astype(steps, xp.int32) * _int32(like, stride)[0]
-            counter = counter + xp.reshape(steps, (-1,) + (1,) * (len(shape) - axis - 1))
+            counter = counter + xp.reshape(
+                steps, (1,) * axis + (-1,) + (1,) * (len(shape) - axis - 1)
+            )
         counter = xp.reshape(counter, (-1,))
         x, y = threefry2x32(self._words(like), (xp.zeros_like(counter), counter))
         if like.dtype != xp.float32:
@@ -217,7 +219,8 @@ class Key:
             low = xp.astype(((x & 0x3F) << 20) | ((y >> 12) & 0xFFFFF), like.dtype)
             drawn = (high * 2.0**26 + low) * 2.0**-52
         else:
-            drawn = xp.astype(((x ^ y) >> 9) & 0x7FFFFF, like.dtype) * 2.0**-23
+            further = further_bits(self._words(like), (xp.zeros_like(counter), counter))
+            drawn = single_precision(x ^ y, further, like.dtype)
         return xp.reshape(drawn, shape)
 
     def _part(self, start: tuple[int, ...], shape: tuple[int, ...]) -> "Key":

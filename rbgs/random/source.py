@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from rbgs.arrays.devices import device
 from rbgs.arrays.inputs import library
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.scalars import as_int
@@ -46,12 +47,24 @@ def check_source(name: str, rng: Generator, like: Array) -> Generator:
             f"{name} is a generator of {native}, but the logits are of {wanted}: "
             f"pass a generator of {wanted} or numpy.random.default_rng(seed)"
         )
+    if native == "jax":
+        here, there = device(like), device(rng)
+        if not (here is None or there is None or here == there):
+            raise ValueError(
+                f"{name} is a JAX key on {there}, but the logits are on {here}: "
+                f"move it with jax.device_put({name}, logits.device)"
+            )
     if native == "torch" and rng.device.type != like.device.type:
         raise ValueError(
             f"{name} is a torch.Generator on {rng.device}, but the logits are on {like.device}: "
             f"make it with torch.Generator(device={str(like.device)!r})"
         )
     return rng
+
+
+def is_of_numpy(rng: Generator) -> bool:
+    """Tell whether a source is a seed or one of NumPy's, which serve every library."""
+    return isinstance(rng, (int, *_OF_NUMPY))
 
 
 def _how(name: str, like: Array) -> str:

@@ -17,11 +17,17 @@ from rbgs.arrays.typing import Array
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 _ROUNDS = 20
+# Odd multipliers that spread the bits of a word, as int32: of Weyl's sequence and of MurmurHash3.
+SPREAD = (-0x61C88647, -0x7A143595, -0x3D4D51CB)
+
+
+def _shift_right(x: Array, bits: int) -> Array:
+    # `>>` on a signed integer copies the sign: the mask makes it a logical shift.
+    return (x >> bits) & ((1 << (32 - bits)) - 1)
 
 
 def _rotate_left(x: Array, bits: int) -> Array:
-    # `>>` on a signed integer copies the sign: the mask makes it a logical shift.
-    return (x << bits) | ((x >> (32 - bits)) & ((1 << bits) - 1))
+    return (x << bits) | _shift_right(x, 32 - bits)
 
 
 def threefry2x32(key: tuple[Array, Array], counter: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -52,6 +58,40 @@ def threefry2x32(key: tuple[Array, Array], counter: tuple[Array, Array]) -> tupl
     return x, y
 
 
+def further_bits(key: tuple[Array, Array], counter: tuple[Array, Array]) -> Array:
+    """Return a cheap hash of key and counter: bits behind those of `threefry2x32`.
+
+    They show in one number of 2^24 only, so a few rounds of multiplication are random enough.
+
+    Parameters
+    ----------
+    key, counter : tuple of two int32 arrays
+        As in `threefry2x32`.
+
+    Returns
+    -------
+    int32 array
+        32 bits for each pair of key and counter.
+    """
+    x = (counter[0] * SPREAD[0] + counter[1]) * SPREAD[1] + key[0]
+    x = (x ^ _shift_right(x, 16)) * SPREAD[1] + key[1]
+    x = (x ^ _shift_right(x, 13)) * SPREAD[2]
+    return x ^ _shift_right(x, 16)
+
+
+def single_precision(bits: Array, further: Array, dtype: Any) -> Array:
+    r"""Return uniforms in (0, 1] of two words each, int32 or uint32 arrays, in float32.
+
+    .. math:: u = 2^{-32} (b + f), \quad f = 2^{-23} (\lfloor c / 2^9 \rfloor + 1/2)
+
+    rounded to the nearest float: so small ones are as fine as floats are, down to 2^{-56}.
+    """
+    xp = array_namespace(bits)
+    fraction = (xp.astype((further >> 9) & 0x7FFFFF, dtype) + 0.5) * 2.0**-23
+    high = xp.astype((bits >> 8) & 0xFFFFFF, dtype) * 2.0**-24
+    return high + (xp.astype(bits & 0xFF, dtype) + fraction) * 2.0**-32
+
+
 def uniforms(key: Array, samples: Array, n: int, dtype: Any) -> Array:
     """Return the uniforms of the given sample numbers, a pure function of the key.
 
@@ -64,12 +104,12 @@ def uniforms(key: Array, samples: Array, n: int, dtype: Any) -> Array:
     n : int
         How many categories.
     dtype : float32 or wider, of the key's library
-        Single precision takes 23 bits of one word, double precision 52 bits of two.
+        Single precision takes one word and `further_bits`, double precision 52 bits of two words.
 
     Returns
     -------
     array ``(n, m, rows)``
-        Uniforms strictly between 0 and 1.
+        Uniforms above 0; in single precision the largest is rounded to 1.
     """
     xp = array_namespace(key, samples)
     double = dtype != xp.float32
@@ -82,4 +122,6 @@ def uniforms(key: Array, samples: Array, n: int, dtype: Any) -> Array:
         low = xp.astype((y >> 6) & 0x3FFFFFF, dtype)
         return (high * 2.0**26 + low + 0.5) * 2.0**-52
     bits = xp.concat([x, y], axis=0)[:n, ...]
-    return (xp.astype((bits >> 9) & 0x7FFFFF, dtype) + 0.5) * 2.0**-23
+    category = xp.arange(n, dtype=xp.int32, device=device(samples))
+    counter = (samples[None, :, None], category[:, None, None])
+    return single_precision(bits, further_bits((key[0, :], key[1, :]), counter), dtype)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from rbgs.arrays.floats import without_float_errors
 from rbgs.arrays.inputs import wide_dtype
 from rbgs.arrays.rows import categories_first, categories_restored
+from rbgs.arrays.settings import with_own_settings
 from rbgs.doors import at_temperature
 from rbgs.estimators.base import Estimator
 from rbgs.torch.modes import (
@@ -192,7 +192,7 @@ def _draw(
     return draw.value, skeleton, *arrays
 
 
-@without_float_errors
+@with_own_settings
 def _product(skeleton: Skeleton, dim: int, vector: Any, *arrays: Any) -> tuple[Any]:
     """Return the product of an operator with a vector that has the shape of the logits."""
     shape = list(vector.shape)

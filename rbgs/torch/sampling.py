@@ -10,6 +10,7 @@ from rbgs.doors import at_temperature, check_arguments, settled, temperature_arr
 from rbgs.estimators.base import Estimator
 from rbgs.estimators.gumbel_rao import GumbelRao
 from rbgs.estimators.relaxation import GumbelSoftmax
+from rbgs.random.noise import uniform_of_torch
 from rbgs.random.source import check_source
 from rbgs.torch.function import CompiledSample, Sample, refuse_derivative
 from rbgs.torch.modes import refuse_kinds, refuse_transformations
@@ -76,6 +77,8 @@ def sample(
     -----
     Until the backward pass are kept up to 9 bytes a category (17 in double precision) and 16 bytes
     a row, for any number of samples. The logits, the noise and the value may be overwritten before.
+    Under ``torch.utils.checkpoint`` a ``torch.Generator`` has moved on when the value is computed
+    again, to another gradient; None, a :class:`~rbgs.Key` and an int seed draw the same again.
 
     Under ``torch.vmap`` the random numbers of ``generator=None`` follow its ``randomness`` flag.
 
@@ -110,7 +113,7 @@ def sample(
     if noise is None and estimator._needs_noise(index):
         if generator is None:
             shape, dtype = estimator._noise_shape(logits.shape, dim), wide_dtype(logits)
-            noise = torch.rand(shape, dtype=dtype, device=logits.device)
+            noise = uniform_of_torch(None, shape, dtype, logits.device)
         else:
             logits_ = logits.detach()
             generator = check_source("generator", generator, logits_)

@@ -19,17 +19,6 @@ from rbgs.conditional.race import race
 LOGITS = np.asarray([0.518, 1.232, 0.496, -0.955])
 
 
-@pytest.fixture(params=["numpy", "compiled"])
-def engine(request):
-    """Name the engine for NumPy arrays that is in use."""
-    was = rbgs.is_compiled()
-    if request.param == "compiled":
-        pytest.importorskip("numba")
-    rbgs.set_compiled(request.param == "compiled")
-    yield request.param
-    rbgs.set_compiled(was)
-
-
 def variance(estimator, logits, rows=4000, index=0):
     """Return the variance of the product with a fixed vector, given the outcome."""
     v = np.cos(np.arange(len(logits)))
@@ -62,7 +51,7 @@ def test_two_categories_are_exact_with_the_control_variate(logits, temperature, 
 @pytest.mark.parametrize(
     ("sampling", "reduced", "temperature", "factor"),
     [
-        # Variance-reduction factors at K = 16, below what benchmarks/variance.py measures.
+        # Variance-reduction factors at K = 16, below what `nox -s variance` measures.
         ("lattice", False, 0.5, 4.0),
         ("lattice", False, 1.0, 5.0),
         ("monte_carlo", True, 0.1, 20.0),

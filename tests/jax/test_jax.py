@@ -68,6 +68,84 @@ def test_a_traced_temperature(jax):
         assert np.isnan(np.asarray(wrong)).all()
 
 
+@pytest.mark.parametrize("kind", ["monte_carlo", "lattice", "exact"])
+def test_a_schedule_that_reaches_zero(jax, kind):
+    def draw(temperature):
+        estimator = rbgs.GumbelRao(temperature, samples=3, sampling=kind)
+        draw = estimator.sample(jax.numpy.asarray(LOGITS), rng=0)
+        return draw.value, draw.index, draw.vjp(jax.numpy.asarray(LOGITS))
+
+    schedule = jax.numpy.asarray([0.5, 0.0])
+    for run in (jax.jit(jax.vmap(draw)), lambda x: jax.lax.map(draw, x)):
+        value, index, product = run(schedule)
+        assert not np.isnan(value[0]).any()
+        assert not np.isnan(product[0]).any()
+        assert np.isnan(value[1]).all()
+        assert np.isnan(product[1]).all()
+        assert (np.asarray(index[1]) == -1).all()
+
+
+def test_a_constant_temperature_inside_jit(jax):
+    def product(temperature, logits):
+        return rbgs.GumbelRao(temperature, samples=3).sample(logits, rng=0).jvp(logits)
+
+    logits, right, wrong = map(jax.numpy.asarray, (LOGITS, 0.3, -0.3))
+    result = jax.jit(lambda x: product(right, x))(logits)
+    np.testing.assert_allclose(result, product(0.3, logits), atol=1e-9)
+    with pytest.raises(ValueError, match=r"temperature must be .* got -0\.3"):
+        jax.jit(lambda x: product(wrong, x))(logits)
+
+
+CONFIGURATIONS = {
+    "no rank promotion": lambda jax: jax.numpy_rank_promotion("raise"),
+    "strict dtypes": lambda jax: jax.numpy_dtype_promotion("strict"),
+    "leaks": lambda jax: jax.checking_leaks(),
+    "NaN": lambda jax: jax.debug_nans(True),
+    "no jit": lambda jax: jax.disable_jit(),
+}
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+@each_estimator
+def test_configurations(jax, configuration, estimator):
+    def run(logits, mask, key):
+        def oracle(value):
+            return (value * value).sum(axis=-1), value + value
+
+        noise = estimator.noise(logits, rbgs.Key(0))
+        results = [
+            rbgs.exact_gradient(oracle, logits),
+            estimator.gradient(oracle, logits, noise=noise, mask=mask),
+            estimator.gradient(oracle, logits, rng=key, index=0),
+        ]
+        if estimator in PATHWISE:
+            draw = estimator.sample(logits, rng=key)
+            results += [draw.jvp(logits), draw.jacobian()]
+        return results
+
+    with CONFIGURATIONS[configuration](jax):
+        mask = jax.numpy.asarray([True, True, False, True])
+        arguments = jax.numpy.asarray(LOGITS[:2]), mask, jax.random.key(0)
+        for result in jax.jit(run)(*arguments):
+            assert np.isfinite(np.asarray(result)).all()
+
+
+@pytest.mark.parametrize("estimator", [rbgs.GumbelRao(0.5), rbgs.StraightThrough()], ids=name)
+def test_compare_without_rank_promotion(jax, estimator):
+    logits = jax.numpy.asarray(LOGITS)
+
+    def oracle(value):
+        return (value**2).sum(axis=-1), 2 * value, value
+
+    def mse():
+        key = jax.random.key(0)
+        return rbgs.compare([estimator], oracle, logits, draws=20, rng=key)[0].mse
+
+    expected = mse()
+    with jax.numpy_rank_promotion("raise"):
+        np.testing.assert_allclose(mse(), expected)
+
+
 def test_vmap_over_rows_and_keys(jax):
     estimator = rbgs.GumbelRao(0.5, samples=3)
     keys = jax.random.split(jax.random.key(0), 6)

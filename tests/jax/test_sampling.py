@@ -136,6 +136,46 @@ def test_temperature():
         jax.grad(loss, argnums=1)(logits, jax.numpy.asarray(0.5))
 
 
+@pytest.mark.parametrize("estimator", PATHWISE, ids=name)
+def test_there_is_no_derivative_for_the_noise(estimator):
+    logits = jax.numpy.asarray(LOGITS)
+    noise = jax.numpy.asarray(estimator.noise(LOGITS, 0))
+
+    def loss(noise):
+        return (door.sample(estimator, None, logits, noise=noise) * logits).sum()
+
+    def mapped(noise):
+        return jax.vmap(loss)(noise[None]).sum()
+
+    refused = pytest.raises(ValueError, match=r"the noise: pass jax\.lax\.stop_gradient\(noise\)")
+    for derivative in (jax.grad(loss), jax.jit(jax.grad(loss)), jax.grad(mapped)):
+        with refused:
+            derivative(noise)
+    with refused:
+        jax.jvp(loss, (noise,), (noise,))
+    constant = jax.grad(lambda x: loss(jax.lax.stop_gradient(x)) + x.sum())(noise)
+    np.testing.assert_array_equal(constant, np.ones_like(noise))
+
+
+def test_numpy_arrays_of_every_argument():
+    estimator = rbgs.GumbelRao(0.5)
+    given = {
+        "noise": estimator.noise(LOGITS, 0),
+        "index": LOGITS.argmax(axis=-1),
+        "mask": LOGITS > -1,
+    }
+    expected = estimator.sample(LOGITS, **given)
+    for logits in (LOGITS, jax.numpy.asarray(LOGITS)):
+        for case in (estimator, rbgs.GumbelRao(np.full(6, 0.5))):
+
+            def value(x, case=case):
+                return door.sample(case, None, x, **given)
+
+            np.testing.assert_allclose(value(logits), expected.value)
+            product = jax.vjp(value, logits)[1](jax.numpy.asarray(VECTOR))[0]
+            np.testing.assert_allclose(product, expected.vjp(VECTOR), atol=1e-9)
+
+
 def test_errors_name_the_fix():
     logits = jax.numpy.asarray(LOGITS)
     estimator = rbgs.GumbelRao(0.5)
@@ -165,6 +205,39 @@ def test_a_draw_is_a_pytree(estimator):
     _, draws = jax.lax.scan(step, 0, jax.random.split(jax.random.key(1), 3))
     products = jax.vmap(lambda draw: draw.vjp(vector))(draws)
     assert products.shape == (3, 6, 4)
+
+
+@pytest.mark.parametrize("estimator", PATHWISE, ids=name)
+def test_many_draws_are_used_one_by_one(estimator):
+    logits, keys = jax.numpy.asarray(LOGITS), jax.random.split(jax.random.key(1), 3)
+    vectors = jax.numpy.stack([logits, 2 * logits, 3 * logits])
+
+    def sample(key):
+        return estimator.sample(logits, rng=key)
+
+    def product(draw, vector):
+        return draw.vjp(vector)
+
+    alone = [sample(key) for key in keys]
+    expected = np.stack([product(draw, v) for draw, v in zip(alone, vectors, strict=True)])
+    wrong = pytest.raises(ValueError, match=r"jax\.vmap\(lambda draw, g: draw\.vjp\(g\)\)")
+    for draws in (
+        jax.vmap(sample)(keys),
+        jax.lax.map(sample, keys),
+        jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *alone),
+    ):
+        np.testing.assert_allclose(jax.vmap(product)(draws, vectors), expected, atol=1e-9)
+        mapped = jax.lax.map(lambda pair: product(*pair), (draws, vectors))
+        np.testing.assert_allclose(mapped, expected, atol=1e-9)
+        second = jax.tree.map(lambda leaf: leaf[1], draws)
+        np.testing.assert_allclose(second.vjp(vectors[1]), expected[1], atol=1e-9)
+        for use in (lambda x: x.vjp(logits), lambda x: x.jvp(vectors), lambda x: x.jacobian()):
+            with wrong:
+                use(draws)
+            with wrong:
+                jax.jit(use)(draws)
+    carried = jax.lax.scan(lambda draw, key: (sample(key), draw.index), alone[0], keys)[0]
+    np.testing.assert_allclose(carried.vjp(vectors[2]), expected[2], atol=1e-9)
 
 
 def test_a_training_step_with_optax():

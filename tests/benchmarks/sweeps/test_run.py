@@ -1,21 +1,22 @@
 """Sweeps: every cell has one row, whatever happens; reports make tables of them."""
 
+import json
 import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import commands
 import pytest
 
 for module in ("distributed", "pandas", "optax", "torch", "typer"):
     pytest.importorskip(module)
-store = pytest.importorskip("store")
+store = pytest.importorskip("benchmarks.sweeps.store")
 
-SCRIPT = Path(store.__file__).with_name("sweep.py")
-REPORT = Path(store.__file__).with_name("report.py")
 SPECIFICATION = """
 experiment = "listops"
 
@@ -51,9 +52,9 @@ def test_a_row_is_written_once(tmp_path):
 
 
 def cells(specification):
-    import sweep
+    from benchmarks.sweeps import run
 
-    return list(sweep.cells(specification))
+    return list(run.cells(specification))
 
 
 def test_the_cells_of_a_grid():
@@ -98,12 +99,11 @@ def test_a_sweep_that_is_killed_ends_with_every_row_once(tmp_path):
     specification = tmp_path / "sweep.toml"
     specification.write_text(SPECIFICATION)
     path = tmp_path / "rows.sqlite"
-    command = [sys.executable, SCRIPT, specification, "--rows", path, "--workers", "2"]
+    command = commands.command("sweeps.run", specification, "--rows", path, "--workers", "2")
     rows, before = store.Store(path), 0
     for _ in range(2):
-        process = subprocess.Popen(command)
-        deadline = time.monotonic() + 120
-        while count(rows) < before + 4 and time.monotonic() < deadline:
+        process = subprocess.Popen(command, cwd=commands.ROOT)
+        while count(rows) < before + 4 and process.poll() is None:
             time.sleep(0.02)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
@@ -111,7 +111,7 @@ def test_a_sweep_that_is_killed_ends_with_every_row_once(tmp_path):
         assert before + 4 <= count(rows) < 32
         before = count(rows)
     kept = rows.frame().set_index("cell")["started"]
-    subprocess.run(command, check=True)
+    subprocess.run(command, cwd=commands.ROOT, check=True)
 
     frame = rows.frame()
     assert len(frame) == 32
@@ -125,22 +125,44 @@ def test_a_sweep_that_is_killed_ends_with_every_row_once(tmp_path):
     assert frame["versions"].str.contains("rbgs").all()
 
     out = tmp_path / "report"
-    subprocess.run([sys.executable, REPORT, path, "--out", out], check=True)
+    commands.run("sweeps.report", path, "--out", out)
     table = out.joinpath("listops.md").read_text()
     assert table.count("±") >= 6
     assert "GR-MC2" in table
 
 
+@contextmanager
+def cluster(folder):
+    """A scheduler and a worker, each a process that is not started from the repository."""
+    file = folder / "scheduler.json"
+    options = ["--scheduler-file", file, "--no-dashboard"]
+    common = {"cwd": folder, "env": os.environ | {"PYTHONPATH": str(commands.ROOT)}}
+    with ExitStack() as running:
+        for part in (["scheduler", "--port", "0"], ["worker", "--nthreads", "1", "--no-nanny"]):
+            process = subprocess.Popen([sys.executable, "-m", "dask", *part, *options], **common)
+            running.callback(process.wait)
+            running.callback(process.kill)
+            while not file.exists():
+                assert process.poll() is None
+                time.sleep(0.05)
+        yield json.loads(file.read_text())["address"]
+
+
 @pytest.mark.slow
 def test_a_sweep_runs_on_a_cluster_that_is_there(tmp_path):
-    from distributed import LocalCluster
+    from distributed import Client
 
     specification = tmp_path / "sweep.toml"
     specification.write_text(SPECIFICATION.replace("[0, 1, 2, 3]", "[0]"))
     path = tmp_path / "rows.sqlite"
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
-        command = [sys.executable, SCRIPT, specification, "--rows", path]
-        subprocess.run([*command, "--scheduler", cluster.scheduler_address], check=True)
+    with cluster(tmp_path) as address:
+        commands.run("sweeps.run", specification, "--rows", path, "--scheduler", address)
+        with Client(address) as client:
+            (loaded,) = client.run(
+                lambda: sys.modules["benchmarks.experiments.listops"].__file__
+            ).values()
+    # The package is the one that was sent, whatever else the worker could import.
+    assert loaded.endswith(str(Path("benchmarks.zip", "benchmarks", "experiments", "listops.py")))
     frame = store.Store(path).frame()
     assert len(frame) == 8
     assert frame["error"].notna().sum() == 2

@@ -10,18 +10,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-import listops
 import numpy as np
 import pandas as pd
-import paper
-import plots
 import typer
-import vae
-from matplotlib import pyplot as plt
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from store import Store
+
+from benchmarks.experiments import listops, paper, plots, vae
+from benchmarks.sweeps.store import Store
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Layout:
 LAYOUTS = {
     "listops": Layout(
         "Results on ListOps",
-        "Accuracy on ListOps at test in %, ours (table 1 of the paper)",
+        "Accuracy on ListOps at test in %, higher is better: ours (table 1 of the paper)",
         listops.Config,
         ("clip",),
         ("longest", "temperature"),
@@ -53,7 +50,7 @@ LAYOUTS = {
     ),
     "vae": Layout(
         "Results of the categorical VAE",
-        "Bound on the negative log-likelihood at test in nats, ours (table 2 of the paper)",
+        "Bound at test in nats, lower is better: ours (table 2 of the paper)",
         vae.Config,
         ("data", "bits"),
         ("arity", "batch"),
@@ -100,7 +97,11 @@ def score_table(frame: pd.DataFrame, layout: Layout, reported: paper.Numbers) ->
     columns = sorted({tuple(key) for key in frame[list(layout.keys)].to_numpy().tolist()})
     counts = frame.groupby(["estimator", *layout.keys]).size()
     seeds = f"{counts.min()} to {counts.max()}" if counts.min() < counts.max() else counts.max()
-    table = Table(title=f"{layout.title}; ± standard error, seeds: {seeds}", box=box.MARKDOWN)
+    table = Table(
+        title=f"{layout.title}; weights of the best evaluation in validation, mean ± standard "
+        f"error over the seeds: {seeds}",
+        box=box.MARKDOWN,
+    )
     table.add_column("estimator", no_wrap=True)
     for column in columns:
         table.add_column(layout.heading.format(*column), justify="right", no_wrap=True)
@@ -126,28 +127,23 @@ def draw_moments(frame: pd.DataFrame, path: Path) -> None:
         for name, moments in zip(measured["estimator"], measured["moments"], strict=True)
         for m in moments
     ).dropna()
-    panels = len(groups) + (len(errors) > 0)
-    figure, axes = plt.subplots(
-        1, panels, figsize=(4.6 * panels, 3.6), layout="constrained", squeeze=False
-    )
-    for ax, ((arity, batch), runs) in zip(axes[0], groups, strict=False):
+    figure, axes = plots.row_of_panels(len(groups) + (len(errors) > 0))
+    for ax, ((arity, batch), runs) in zip(axes, groups, strict=False):
         plots.draw_lines(ax, plots.course(runs.to_dict("records"), "variance"))
         ax.set(title=f"{arity}-ary, B = {batch}", xlabel="training steps")
         ax.set_ylabel("log10 trace of the gradient's covariance")
     if len(errors):
         mean = np.log10(errors.pivot_table("mse", "temperature", "estimator"))
-        plots.draw_lines(axes[0, -1], mean[plots.order(mean.columns)], marker="o")
-        axes[0, -1].set(xscale="log", xlabel="τ", ylabel="log10 mean squared error of the gradient")
+        plots.draw_lines(axes[-1], mean[plots.order(mean.columns)], marker="o")
+        axes[-1].set(xscale="log", xlabel="τ", ylabel="log10 mean squared error of the gradient")
     plots.save(figure, path)
 
 
 def draw_iterations(frame: pd.DataFrame, path: Path) -> None:
     """Draw figure 2c: training steps until the validation bound is below a threshold."""
     groups = list(frame.groupby(["arity", "batch"]))
-    figure, axes = plt.subplots(
-        1, len(groups), figsize=(4.6 * len(groups), 3.6), layout="constrained", squeeze=False
-    )
-    for ax, ((arity, batch), runs) in zip(axes[0], groups, strict=True):
+    figure, axes = plots.row_of_panels(len(groups))
+    for ax, ((arity, batch), runs) in zip(axes, groups, strict=True):
         bounds = plots.course(runs.to_dict("records"), "bound").cummin()
         steps = bounds.index.to_numpy()
         lowest = bounds.min().min()
@@ -176,10 +172,13 @@ def text(table: Table) -> str:
     return f"{title}\n\n" + "\n".join(line for line in lines if line)
 
 
-def write(frame: pd.DataFrame, experiment: str, commands: list[str], out: Path) -> str:
-    """Write the page of one experiment and its figures; return the page."""
+def write(frame: pd.DataFrame, experiment: str, sweeps: list[str], out: Path) -> str:
+    """Write the page and the figures of one experiment, made by sweeps; return the page."""
     layout = LAYOUTS[experiment]
     frame = best(frame, layout)
+    run, command = "python -m benchmarks.sweeps.run", "python -m benchmarks.sweeps.report"
+    commands = [f"{run} benchmarks/sweeps/{name} --data DIR" for name in sweeps]
+    commands.append(f"{command} out/rows.sqlite")
     parts = [f"# {layout.page}", "```sh\n" + "\n".join(commands) + "\n```"]
     for values, runs in frame.groupby(list(layout.apart)):
         names = zip(layout.apart, values, strict=True)
@@ -192,7 +191,8 @@ def write(frame: pd.DataFrame, experiment: str, commands: list[str], out: Path) 
             ):
                 name = "-".join([draw.__name__.removeprefix("draw_"), *map(str, values)]) + ".png"
                 draw(runs, out / name)
-                parts.append(f"![{label}]({name})")
+                caption = f"*{label}, lower is better: means over the seeds, drawn by `{command}`.*"
+                parts += [f"![{label}]({name})", caption]
     page = "\n\n".join(parts) + "\n"
     out.joinpath(f"{experiment}.md").write_text(page)
     return page
@@ -209,14 +209,13 @@ def main(
         frames = [frame for store in stores if len(frame := store.frame(experiment))]
         if not frames:
             continue
-        commands = [
-            f"python benchmarks/sweep.py benchmarks/sweeps/{name} --data DIR"
+        sweeps = [
+            name
             for store in stores
             for name, specification in store.sweeps().items()
             if f'"{experiment}"' in specification
         ]
-        commands.append("python benchmarks/report.py out/rows.sqlite")
-        typer.echo(write(pd.concat(frames, ignore_index=True), experiment, commands, out))
+        typer.echo(write(pd.concat(frames, ignore_index=True), experiment, sweeps, out))
     failed = sum(int(store.frame()["error"].notna().sum()) for store in stores)
     typer.echo(f"results: {out}; cells that failed: {failed}")
 

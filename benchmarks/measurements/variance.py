@@ -5,22 +5,21 @@ sampling over that of a scheme, at equal K. The headline multiplies variance and
 Gumbel-Rao in PyTorch over this library's defaults, sample + vjp, at equal K.
 """
 
-import importlib
 import itertools
-import statistics
-import time
 from pathlib import Path
 from typing import Annotated
 
-import matplotlib as mpl
 import numpy as np
-import peers
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 import rbgs
+from benchmarks.experiments import estimators
+from benchmarks.measurements import peers
+from benchmarks.measurements.timing import alternate, ratio
+from benchmarks.output.figures import panels, save
+from benchmarks.output.progress import steps_left
 
 CATEGORIES = (2, 4, 8, 16, 64, 1024)
 TEMPERATURES = (0.05, 0.1, 0.3, 0.5, 1.0, 2.0)
@@ -36,7 +35,7 @@ EXACT = 1e6  # factors above are rounding: nothing is left to vary
 
 
 def conditional_variance(
-    estimator: rbgs.GumbelRao, logits: np.ndarray, rows: int, seed: int
+    estimator: rbgs.Estimator, logits: np.ndarray, rows: int, seed: int
 ) -> float:
     """Return E[var(A v | D)] over random outcomes of some rows of logits ``(problem, n)``."""
     rng = np.random.default_rng(seed)
@@ -54,7 +53,7 @@ def reduction(n: int, temperature: float, samples: int, spread: float, rows: int
     problems = max(1, min(16, 256 // n))
     rows = max(200, min(rows, 2**23 // (n * samples * problems)))
     logits = spread * np.random.default_rng(n).normal(size=(problems, n))
-    one = rbgs.GumbelRao(temperature, 1, "monte_carlo", control_variate=False)
+    one = estimators.make("GR-MC1", temperature)
     independent = conditional_variance(one, logits, rows * min(8, samples), seed=1) / samples
     factors = []
     for sampling, reduced in SCHEMES.values():
@@ -98,22 +97,13 @@ def headline_table(rounds: int) -> Table:
         calls = {"peer": peers.torch_dense(logits, cotangent, temperature, 16)}
         for label, compiled in engines.items():
             calls[label] = peers.ours(default, logits, cotangent, compiled=compiled)
-        times: dict[str, list[float]] = {label: [] for label in calls}
-        for call in calls.values():
-            call()
-        for _ in range(rounds):
-            for label, call in calls.items():
-                start = time.perf_counter()
-                call()
-                times[label].append(time.perf_counter() - start)
+        alternate(calls, 1)
+        times = alternate(calls, rounds)
         flat = logits.reshape(-1, n)[:500].astype(np.float64)
-        one = rbgs.GumbelRao(temperature, 1, "monte_carlo", control_variate=False)
+        one = estimators.make("GR-MC1", temperature)
         gain = conditional_variance(one, flat, 800, 1) / 16
         gain /= conditional_variance(default, flat, 200, 1)
-        ratios = [
-            statistics.median(a / b for a, b in zip(times["peer"], times[e], strict=True))
-            for e in engines
-        ]
+        ratios = [ratio(times["peer"], times[e]) for e in engines]
         table.add_row(
             "×".join(map(str, batch)),
             str(n),
@@ -127,12 +117,9 @@ def headline_table(rounds: int) -> Table:
 
 def draw_figure(path: Path, results: dict[tuple[int, int, float, float], list[float]]) -> None:
     """Draw the factors over the temperature."""
-    mpl.use("agg")
-    plt = importlib.import_module("matplotlib.pyplot")
-    figure, axes = plt.subplots(
-        len(SAMPLES) - 1, len(CATEGORIES) - 1, figsize=(13, 7.5), sharex=True, sharey=True,
-        layout="constrained",
-    )  # fmt: skip
+    figure, axes = panels(
+        len(SAMPLES) - 1, len(CATEGORIES) - 1, (13, 7.5), sharex=True, sharey=True
+    )
     for row, samples in enumerate(SAMPLES[1:]):
         for column, n in enumerate(CATEGORIES[1:]):
             ax = axes[row, column]
@@ -144,8 +131,7 @@ def draw_figure(path: Path, results: dict[tuple[int, int, float, float], list[fl
     axes[-1, 0].set_xlabel("temperature")
     axes[0, 0].set_ylabel("variance-reduction factor")
     axes[0, 0].legend(fontsize=7)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    save(figure, path)
 
 
 def main(
@@ -156,7 +142,7 @@ def main(
     """Measure variance-reduction factors, and time × variance against dense PyTorch."""
     console, results = Console(), {}
     grid = list(itertools.product(CATEGORIES, SAMPLES, SPREADS, TEMPERATURES))
-    with Progress(console=Console(stderr=True)) as progress:
+    with steps_left() as progress:
         task = progress.add_task("variance", total=len(grid))
         for n, samples, spread, temperature in grid:
             results[n, samples, spread, temperature] = reduction(

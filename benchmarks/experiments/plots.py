@@ -1,21 +1,19 @@
 """Tables and figures that more than one command ends with."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import estimators
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-mpl.use("agg")
-from matplotlib import pyplot as plt
+from benchmarks.experiments import estimators
+from benchmarks.experiments.runs import Row
+from benchmarks.output import figures
 
-Row = dict[str, Any]
 _COLOURS = dict(zip(estimators.NAMES, mpl.color_sequences["tab10"], strict=False))
 _LABELS = {
     "bound": "validation bound / nats",
@@ -25,11 +23,6 @@ _LABELS = {
     "loss": "training loss",
 }
 _LOGARITHMIC = ("variance", "mse")
-
-
-def row(config: Any, result: Mapping[str, Any]) -> Row:
-    """Join a run's configuration and its results."""
-    return {**asdict(config), **result}
 
 
 def order(names: Iterable[str]) -> list[str]:
@@ -45,18 +38,37 @@ def mean_and_error(values: Sequence[float], digits: int = 2, scale: float = 1.0)
     return f"{x.mean():.{digits}f} ± {x.std(ddof=1) / np.sqrt(len(x)):.{digits}f}"
 
 
+class Column(NamedTuple):
+    """A column of a table: its heading, and how the numbers are written."""
+
+    heading: str
+    digits: int = 2
+    scale: float = 1.0
+
+
 def print_runs(
-    console: Console, rows: Sequence[Row], title: str, columns: Mapping[str, str]
+    console: Console, rows: Sequence[Row], title: str, columns: Mapping[str, Column]
 ) -> None:
     """Print for each estimator the mean ± standard error over its seeds."""
-    table = Table(title=title)
-    table.add_column("estimator")
-    for label in columns.values():
-        table.add_column(label, justify="right")
     frame = pd.DataFrame(rows)
+    seeds = frame["seed"].nunique()
+    noise = (
+        f"Mean ± standard error over {seeds} seeds"
+        if seeds > 1
+        else "One seed: what another would give is not known; --seeds 3 shows it"
+    )
+    table = Table(
+        title=title, caption=f"{noise}. The weights are those of the best evaluation in validation."
+    )
+    table.add_column("estimator")
+    for column in columns.values():
+        table.add_column(column.heading, justify="right")
     for name in order(frame["estimator"]):
         runs = frame[frame["estimator"] == name]
-        table.add_row(name, *(mean_and_error(runs[column]) for column in columns))
+        table.add_row(
+            name,
+            *(mean_and_error(runs[key], c.digits, c.scale) for key, c in columns.items()),
+        )
     console.print(table)
 
 
@@ -84,17 +96,21 @@ def draw_training(rows: Sequence[Row], path: Path, values: Sequence[str]) -> Non
     """Draw values along training; those that no run has are left out."""
     frames = {value: course(rows, value) for value in values}
     frames = {value: frame for value, frame in frames.items() if frame.notna().any(axis=None)}
-    figure, axes = plt.subplots(
-        1, len(frames), figsize=(4.6 * len(frames), 3.6), layout="constrained", squeeze=False
-    )
-    for ax, (value, frame) in zip(axes[0], frames.items(), strict=True):
+    figure, axes = row_of_panels(len(frames))
+    for ax, (value, frame) in zip(axes, frames.items(), strict=True):
         draw_lines(ax, frame)
         ax.set(xlabel="training steps", ylabel=_LABELS[value])
     save(figure, path)
 
 
+def row_of_panels(count: int) -> tuple[Any, Any]:
+    """Return a figure and its axes, side by side."""
+    figure, axes = figures.panels(1, count, (4.6 * count, 3.6))
+    return figure, axes[0]
+
+
 def save(figure: Any, path: Path) -> None:
-    """Write a figure, with one legend for its panels and the folder that it goes to."""
+    """Write a figure, with one legend for its panels."""
     lines: dict[str, Any] = {}
     for ax in figure.axes:
         lines |= {line.get_label(): line for line in ax.get_lines()}
@@ -102,6 +118,4 @@ def save(figure: Any, path: Path) -> None:
     figure.legend(
         [lines[name] for name in ordered], ordered, loc="outside right center", fontsize="small"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    figures.save(figure, path)

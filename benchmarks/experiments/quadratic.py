@@ -15,22 +15,24 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import matplotlib as mpl
 import numpy as np
 import typer
 from array_api_compat import array_namespace, is_jax_array, to_device
+from matplotlib.collections import PolyCollection
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 import rbgs
+from benchmarks.experiments import estimators
+from benchmarks.output.figures import panels, save
+from benchmarks.output.progress import steps_left
 
 Array = Any
 TEMPERATURES = (0.1, 0.5, 1.0)
 CENTRE = 1 / 3
 PROBABILITIES = (0.6, 0.25, 0.15)
-SAMPLES = (1, 10, 100, 1000)
+NAMES = ("ST", "ST-GS", "GR-MC1", "GR-MC10", "GR-MC100", "GR-MC1000", "GR")
 SIZES = ((1, 1), (10, 1), (1, 10), (10, 10), (1, 100))  # the B and K of eq. 13
 
 
@@ -100,18 +102,15 @@ def tile(x: Array, *leading: int) -> Array:
     return array_namespace(x).broadcast_to(x, (*leading, *x.shape))
 
 
-def monte_carlo(temperature: float, samples: int) -> rbgs.GumbelRao:
+def monte_carlo(temperature: float, samples: int) -> rbgs.Estimator:
     """Return the estimator as in the paper."""
-    return rbgs.GumbelRao(temperature, samples, "monte_carlo", control_variate=False)
+    return estimators.make(f"GR-MC{samples}", temperature)
 
 
-def estimators(temperature: float) -> dict[str, rbgs.Estimator]:
+def named(temperature: float) -> dict[str, rbgs.Estimator]:
     """Name the estimators of the table."""
     return {
-        "ST": rbgs.StraightThrough(temperature),
-        "ST-GS": rbgs.StraightThroughGumbelSoftmax(temperature),
-        **{f"GR-MC{k}": monte_carlo(temperature, k) for k in SAMPLES},
-        "GR": rbgs.GumbelRao(temperature),
+        **{name: estimators.make(name, temperature) for name in NAMES},
         "GR exact": rbgs.GumbelRao(temperature, sampling="exact"),
     }
 
@@ -144,7 +143,7 @@ def moments_table(problem: Quadratic, draws: int, seed: int, tick: Callable[[], 
     add("0", "GR", rbgs.GumbelRao(0))
     for temperature in TEMPERATURES:
         table.add_section()
-        for label, estimator in estimators(temperature).items():
+        for label, estimator in named(temperature).items():
             add(str(temperature), label, estimator)
     return table
 
@@ -245,8 +244,6 @@ def draw_figure(
     tick: Callable[[], None],
 ) -> Table:
     """Draw the paper's figure 1 and summarise the difference to ST-GS."""
-    mpl.use("agg")
-    plt = importlib.import_module("matplotlib.pyplot")
     triangles, left_out = cells(resolution)
     kept = triangles[~left_out]
     problem = Quadratic.at(kept.mean(axis=1), convert)
@@ -264,20 +261,20 @@ def draw_figure(
     )
     for column in ("τ", "smallest", "median", "largest"):
         summary.add_column(column, justify="right")
-    figure, axes = plt.subplots(3, 3, figsize=(10.5, 9.5), layout="constrained")
+    figure, axes = panels(3, 3, (10.5, 9.5))
     names = ("ST-GS", "GR-MC1000", "ST-GS − GR-MC1000")
     lowest, highest = (f([f([r[0], r[1]]) for r in rows]) for f in (np.min, np.max))
     largest = max(r[2].max() for r in rows)
-    for row, (temperature, panels) in enumerate(zip(TEMPERATURES, rows, strict=True)):
-        difference = panels[2]
+    for row, (temperature, values) in enumerate(zip(TEMPERATURES, rows, strict=True)):
+        difference = values[2]
         summary.add_row(
             str(temperature),
             *(f"{f(difference):.3f}" for f in (np.min, np.median, np.max)),
         )
-        for column, (label, panel) in enumerate(zip(names, panels, strict=True)):
+        for column, (label, value) in enumerate(zip(names, values, strict=True)):
             limits = (0, largest) if column == 2 else (lowest, highest)
-            collection = mpl.collections.PolyCollection(
-                flat, array=panel, cmap="magma" if column == 2 else "viridis", edgecolors="face"
+            collection = PolyCollection(
+                flat, array=value, cmap="magma" if column == 2 else "viridis", edgecolors="face"
             )
             collection.set_clim(*limits)
             ax = axes[row, column]
@@ -295,8 +292,7 @@ def draw_figure(
                     shrink=0.8,
                     label="log10 of the ratio" if column == 2 else "log10 trace of the covariance",
                 )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    save(figure, path)
     return summary
 
 
@@ -315,14 +311,8 @@ def main(
     problem = Quadratic.at(np.asarray(PROBABILITIES), convert)
     rng = np.random.default_rng(seed)
     console = Console()
-    steps = 2 + len(TEMPERATURES) * (len(estimators(1.0)) + len(SIZES) + 2)
-    with Progress(
-        TextColumn("[progress.description]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    ) as progress:
+    steps = 2 + len(TEMPERATURES) * (len(named(1.0)) + len(SIZES) + 2)
+    with steps_left() as progress:
         task = progress.add_task("quadratic programme", total=steps)
 
         def tick() -> None:

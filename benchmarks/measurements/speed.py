@@ -8,20 +8,20 @@ and sample, as this NumPy runs them over the same threads.
 import ctypes
 import statistics
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import overheads
-import peers
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 import rbgs
+from benchmarks.experiments import estimators
+from benchmarks.measurements import overheads, peers
+from benchmarks.measurements.timing import alternate, ratio
+from benchmarks.output.progress import steps_left
 
 WORKLOADS = (
     ((20, 60), 4, 10),
@@ -42,7 +42,7 @@ def contenders(
     cotangent = rng.normal(size=logits.shape).astype(np.float32)
     data = (logits, cotangent)
     default = rbgs.GumbelRao(temperature, samples)
-    paper = rbgs.GumbelRao(temperature, samples, "monte_carlo", control_variate=False)
+    paper = estimators.make(f"GR-MC{samples}", temperature)
     named = {
         SOFTMAX: peers.torch_gumbel_softmax(*data, temperature),
         DENSE: peers.torch_dense(*data, temperature, samples),
@@ -108,7 +108,7 @@ def main(
     temperatures = temperature or [0.7, 0.5]
     console = Console()
     tables = []
-    with Progress(console=Console(stderr=True)) as progress:
+    with steps_left() as progress:
         task = progress.add_task("timing", total=len(WORKLOADS) * len(temperatures) * rounds)
         for tau in temperatures:
             for batch, n, samples in WORKLOADS:
@@ -133,20 +133,6 @@ def main(
     console.print(overhead_table(rounds))
 
 
-def alternate(
-    run: dict[str, peers.Call], rounds: int, tick: Callable[[], None]
-) -> dict[str, list[float]]:
-    """Return the seconds of each call in each round."""
-    times: dict[str, list[float]] = {label: [] for label in run}
-    for _ in range(rounds):
-        for label, call in run.items():
-            start = time.perf_counter()
-            call()
-            times[label].append(time.perf_counter() - start)
-        tick()
-    return times
-
-
 def overhead_table(rounds: int) -> Table:
     """Time the doors and the keys, each against what it is made of."""
     rng = np.random.default_rng(0)
@@ -160,11 +146,10 @@ def overhead_table(rounds: int) -> Table:
         overheads.doors(estimator, logits, cotangent) | overheads.keys(logits.shape)
     ).items():
         run = dict(zip("ab", pair, strict=True))
-        alternate(run, 2, lambda: None)
-        times = alternate(run, 3 * rounds, lambda: None)
-        ratio = statistics.median(a / b for a, b in zip(*times.values(), strict=True))
+        alternate(run, 2)
+        times = alternate(run, 3 * rounds)
         medians = (f"{1e3 * statistics.median(t):.2f}" for t in times.values())
-        result.add_row(label, *medians, f"{ratio:.2f}")
+        result.add_row(label, *medians, f"{ratio(times['a'], times['b']):.2f}")
     return result
 
 
@@ -176,17 +161,13 @@ def table(
     for column in ("contender", "ms", "over gumbel_softmax", "dense GR over it", "peak MiB", "ns"):
         result.add_column(column, justify="left" if column == "contender" else "right")
 
-    def ratio(above: str, below: str) -> str:
-        pairs = zip(times[above], times[below], strict=True)
-        return f"{statistics.median(a / b for a, b in pairs):.2f}"
-
     for label, seconds in times.items():
         median = statistics.median(seconds)
         result.add_row(
             label,
             f"{1e3 * median:.2f}",
-            ratio(label, SOFTMAX),
-            ratio(DENSE, label),
+            f"{ratio(seconds, times[SOFTMAX]):.2f}",
+            f"{ratio(times[DENSE], seconds):.2f}",
             f"{memory[label]:.0f}" if label in memory else "",
             f"{1e9 * median / elements:.2f}",
         )

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import peers
 
 import rbgs
+from benchmarks.measurements import peers
 
 Pairs = dict[str, tuple[peers.Call, peers.Call]]
 

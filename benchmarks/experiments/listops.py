@@ -10,21 +10,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from statistics import fmean, median
 from typing import Annotated, Any
 
-import estimators
-import listops_data
 import numpy as np
 import torch
 import typer
-from listops_data import Example
 from rich.console import Console
-from tree_lstm import TreeLSTM
 
 import rbgs
+from benchmarks.experiments import estimators, listops_data
+from benchmarks.experiments.listops_data import Example
+from benchmarks.experiments.tree_lstm import TreeLSTM
 
 NAMES = tuple(name for name in estimators.NAMES if name.startswith(("ST-GS", "GR")))
 SMOKE_MARGIN = 0.3
@@ -197,15 +195,15 @@ def main(
     temperature: Annotated[float, typer.Option(help="Of all estimators.")] = 0.1,
     batch: Annotated[int, typer.Option(help="Examples a step; 0: as many as --longest.")] = 0,
     learning_rate: Annotated[float, typer.Option(help="Of SGD.")] = 0.1,
-    iterations: Annotated[int, typer.Option(help="Training steps.")] = 2000,
-    seeds: Annotated[int, typer.Option(help="Runs of each estimator.")] = 1,
+    iterations: Annotated[int, typer.Option(help="Training steps.")] = 1000,
+    seeds: Annotated[int, typer.Option(help="Runs of each estimator; --smoke: 1.")] = 3,
     figure: Annotated[Path, typer.Option(help="Where the PNG goes.")] = Path("out/listops.png"),
     smoke_run: Annotated[bool, typer.Option("--smoke", help="Seconds; asserts learning.")] = False,
 ) -> None:
     """Train the tree-LSTM with several estimators; print a table, draw the course of training."""
     # Only the command needs these.
-    import plots
-    from progress import steps_left
+    from benchmarks.experiments import plots
+    from benchmarks.experiments.runs import train_all
 
     torch.set_num_threads(1)  # the nodes are small: more threads only wait for one another
     base = Config(
@@ -217,21 +215,22 @@ def main(
     )
     names = estimator or NAMES
     if smoke_run:
-        base, names = smoke(), ["ST-GS", "GR"]
+        base, names, seeds = smoke(), ["ST-GS", "GR"], 1
     console = Console()
-    rows = []
-    with steps_left() as progress:
-        for config in [replace(base, estimator=n, seed=s) for n in names for s in range(seeds)]:
-            task = progress.add_task(
-                f"{config.estimator}, seed {config.seed}", total=config.iterations
-            )
-            rows.append(plots.row(config, train(config, data, partial(progress.advance, task))))
+    rows = train_all(
+        [replace(base, estimator=name, seed=seed) for name in names for seed in range(seeds)],
+        lambda config, advance: train(config, data, advance),
+    )
     plots.print_runs(
         console,
         rows,
-        f"Accuracy on expressions of up to {base.longest} tokens; "
-        f"commonest label: {rows[0]['majority']:.3f}",
-        {"valid": "validation", "test": "test", "milliseconds": "ms a step"},
+        f"Accuracy in % on expressions of up to {base.longest} tokens, higher is better; "
+        f"commonest label: {rows[0]['majority']:.1%}",
+        {
+            "valid": plots.Column("validation", 1, 100),
+            "test": plots.Column("test", 1, 100),
+            "milliseconds": plots.Column("median step, ms"),
+        },
     )
     plots.draw_training(rows, figure, ("accuracy", "loss"))
     console.print(f"figure: {figure}")

@@ -5,21 +5,19 @@ round, and its error the standard error of that median over the rounds.
 """
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from typing import Annotated
 
-import estimators
 import jax.numpy as jnp
-import listops
-import listops_data
 import numpy as np
 import torch
 import typer
-import vae
-from progress import steps_left
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.experiments import estimators, listops, listops_data, vae
+from benchmarks.measurements.timing import alternate
+from benchmarks.output.progress import steps_left
 
 NAMES = ("ST-GS", "GR")
 _VAE = ((2, 20), (16, 20), (2, 200), (16, 200))
@@ -79,17 +77,10 @@ def main(rounds: Annotated[int, typer.Option(min=3, help="Of all workloads.")] =
     with steps_left() as progress:
         task = progress.add_task("timing", total=rounds * (len(_VAE) + len(_LISTOPS)))
         for label, steps, calls in workloads():
-            times: dict[str, list[float]] = {name: [] for name in NAMES}
-            for call in calls.values():
-                call()
-            for number in range(rounds):
-                for name in NAMES if number % 2 else reversed(NAMES):
-                    start = time.perf_counter()
-                    calls[name]()
-                    times[name].append((time.perf_counter() - start) / steps)
-                progress.advance(task)
+            alternate(calls, 1)
+            times = alternate(calls, rounds, lambda: progress.advance(task))
             ratios = np.asarray(times["GR"]) / np.asarray(times["ST-GS"])
-            medians = (f"{1e3 * np.median(times[name]):.2f}" for name in NAMES)
+            medians = (f"{1e3 * np.median(times[name]) / steps:.2f}" for name in NAMES)
             # The median's standard error, were the ratios normal, from their quartiles.
             spread = np.subtract(*np.quantile(ratios, (0.75, 0.25))) / 1.349
             error = 1.253 * spread / math.sqrt(rounds)

@@ -6,25 +6,23 @@ for module in ("optax", "torch", "typer", "matplotlib"):
     pytest.importorskip(module)
 pd = pytest.importorskip("pandas")
 
-import paper  # noqa: E402
-import plots  # noqa: E402
-import report  # noqa: E402
-import vae  # noqa: E402
+from benchmarks.experiments import paper, runs, vae  # noqa: E402
+from benchmarks.sweeps import report  # noqa: E402
 
 
-def runs(scores, **config):
+def rows(scores, **config):
     for seed, score in enumerate(scores):
         result = {"valid": score, "test": score + 1, "milliseconds": 2.0, "moments": []}
-        yield plots.row(vae.Config(seed=seed, **config), result | {"curve": []})
+        yield runs.row(vae.Config(seed=seed, **config), result | {"curve": []})
 
 
 FRAME = pd.DataFrame(
     [
-        *runs([90, 92, 94], estimator="GR", learning_rate=1e-3),
-        *runs([80, 95, 104], estimator="GR", learning_rate=1e-2),
-        *runs([70, 70], estimator="GR", learning_rate=1e-1),  # not all seeds
-        *runs([99, 99, 99], estimator="ST-GS", learning_rate=1e-2),
-        *runs([98, 98, 98], estimator="ST-GS", learning_rate=1e-2, arity=16),
+        *rows([90, 92, 94], estimator="GR", learning_rate=1e-3),
+        *rows([80, 95, 104], estimator="GR", learning_rate=1e-2),
+        *rows([70, 70], estimator="GR", learning_rate=1e-1),  # not all seeds
+        *rows([99, 99, 99], estimator="ST-GS", learning_rate=1e-2),
+        *rows([98, 98, 98], estimator="ST-GS", learning_rate=1e-2, arity=16),
     ]
 )
 
@@ -52,8 +50,3 @@ def test_the_table_sets_ours_beside_the_papers():
     ]
     # sqrt(4 / 3) = 1.2
     assert [x.strip() for x in rao.split("|")[1:-1]] == ["GR", "93.0 ± 1.2", "–"]
-
-
-def test_mean_and_error():
-    assert plots.mean_and_error([1.0]) == "1.00"
-    assert plots.mean_and_error([0.1, 0.3], 1, scale=100) == "20.0 ± 10.0"

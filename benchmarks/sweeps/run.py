@@ -22,19 +22,23 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Annotated, Any
+from zipfile import ZipFile
 
 import dask
 import numpy as np
 import typer
 from distributed import Client, Future, LocalCluster, as_completed
-from progress import steps_left
 from rich.console import Console
-from store import Row, Store, cell_name
 
+import benchmarks
 import rbgs
+from benchmarks.output.progress import steps_left
+from benchmarks.sweeps.store import Row, Store, cell_name
 
-HERE = Path(__file__).parent
+_PACKAGE = Path(benchmarks.__file__).parent
 _EXPERIMENTS = ("vae", "listops")
 # A worker is one thread, also within the libraries.
 _ONE_THREAD = {
@@ -45,6 +49,10 @@ _ONE_THREAD = {
     "RBGS_NUM_THREADS": "1",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
 }
+
+
+def _experiment(name: str) -> ModuleType:
+    return importlib.import_module(f"benchmarks.experiments.{name}")
 
 
 def cells(specification: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -63,7 +71,7 @@ def cells(specification: dict[str, Any]) -> Iterator[dict[str, Any]]:
     unknown = set(specification) - {"experiment", "fixed", "grid", "random"}
     if unknown or specification.get("experiment") not in _EXPERIMENTS:
         raise ValueError(f"unknown entries {unknown}, or experiment not among {_EXPERIMENTS}")
-    config = importlib.import_module(specification["experiment"]).Config
+    config = _experiment(specification["experiment"]).Config
     grid = specification.get("grid", {})
     names = sorted(grid, key=lambda name: name != "seed")
     trials = list(_trials(specification.get("random")))
@@ -105,7 +113,7 @@ def run_cell(experiment: str, config: dict[str, Any], data: str | None) -> Row:
     started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     result = error = None
     try:
-        module = importlib.import_module(experiment)
+        module = _experiment(experiment)
         result = module.train(module.Config(**config), None if data is None else Path(data))
     except Exception:
         error = traceback.format_exc()
@@ -139,9 +147,18 @@ def connect(scheduler: str | None, workers: int) -> Client:
             )
         return Client(cluster)
     client = Client(scheduler)
-    for path in sorted(HERE.glob("*.py")):
-        client.upload_file(str(path), load=False)
+    upload(client)
     return client
+
+
+def upload(client: Client) -> None:
+    """Send this package to a cluster, as one archive that its processes import from."""
+    with TemporaryDirectory() as folder:
+        archive = Path(folder, f"{_PACKAGE.name}.zip")
+        with ZipFile(archive, "w") as zipped:
+            for path in sorted(_PACKAGE.rglob("*.py")):
+                zipped.write(path, path.relative_to(_PACKAGE.parent))
+        client.upload_file(str(archive))
 
 
 def run(

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-images = pytest.importorskip("images")
+images = pytest.importorskip("benchmarks.experiments.images")
 
 
 def idx(array, code):

@@ -1,9 +1,6 @@
 """The VAE: its bound and its gradients against enumeration."""
 
-import subprocess
-import sys
-from pathlib import Path
-
+import commands
 import numpy as np
 import pytest
 from backends import Backend
@@ -13,11 +10,8 @@ pytest.importorskip("typer")
 jax = pytest.importorskip("jax")
 Backend.JAX.load()
 
-import categorical_vae as cvae  # noqa: E402
-import estimators  # noqa: E402
-import vae  # noqa: E402
-
-SCRIPT = Path(vae.__file__)
+from benchmarks.experiments import categorical_vae as cvae  # noqa: E402
+from benchmarks.experiments import estimators, vae  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -190,6 +184,16 @@ def test_a_run_is_determined_by_its_configuration():
     assert first["moments"][0]["temperature"] == 0.5
 
 
+def test_seeds_share_one_compiled_program():
+    pytest.importorskip("sklearn")
+    options = {"bits": 4, "hidden": (7,), "iterations": 4, "evaluations": 1, "draws": 2}
+    options |= {"valid_samples": 2, "test_samples": 2}
+    before = vae.train_steps._cache_size()
+    first, second = (vae.train(vae.Config(seed=seed, **options)) for seed in (0, 1))
+    assert vae.train_steps._cache_size() == before + 1
+    assert first["test"] != second["test"]
+
+
 def test_a_run_that_diverges_raises():
     pytest.importorskip("sklearn")
     config = vae.Config(bits=4, hidden=(8,), iterations=20, learning_rate=1e20, draws=4)
@@ -202,5 +206,5 @@ def test_smoke(tmp_path):
     pytest.importorskip("sklearn")
     pytest.importorskip("pandas")
     figure = tmp_path / "vae.png"
-    subprocess.run([sys.executable, SCRIPT, "--smoke", "--figure", figure], check=True)
+    commands.run("experiments.vae", "--smoke", "--figure", figure)
     assert figure.stat().st_size > 10_000

@@ -1,13 +1,10 @@
 """ListOps: its language, its files, its batches and its model."""
 
-import subprocess
-import sys
-from pathlib import Path
-
+import commands
 import numpy as np
 import pytest
 
-data = pytest.importorskip("listops_data")
+data = pytest.importorskip("benchmarks.experiments.listops_data")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +98,7 @@ def test_batches_hold_every_example_once(rng):
 @pytest.fixture
 def model():
     torch = pytest.importorskip("torch")
-    from tree_lstm import TreeLSTM
+    from benchmarks.experiments.tree_lstm import TreeLSTM
 
     torch.manual_seed(0)
     return TreeLSTM(len(data.VOCABULARY), 10, 8)
@@ -147,7 +144,7 @@ def test_the_query_learns_through_the_choices(model):
 
 def test_a_run_is_determined_by_its_configuration():
     pytest.importorskip("torch")
-    listops = pytest.importorskip("listops")
+    listops = pytest.importorskip("benchmarks.experiments.listops")
     config = listops.Config(
         longest=6, size=8, iterations=10, evaluations=2, examples=300, held_out=50
     )
@@ -159,7 +156,7 @@ def test_a_run_is_determined_by_its_configuration():
 
 def test_a_run_that_diverges_says_so():
     pytest.importorskip("torch")
-    listops = pytest.importorskip("listops")
+    listops = pytest.importorskip("benchmarks.experiments.listops")
     config = listops.Config(
         longest=6, size=8, learning_rate=1e20, iterations=20, examples=300, held_out=50
     )
@@ -171,6 +168,6 @@ def test_a_run_that_diverges_says_so():
 def test_smoke(tmp_path):
     for module in ("torch", "pandas", "typer", "matplotlib"):
         pytest.importorskip(module)
-    script, figure = Path(data.__file__).with_name("listops.py"), tmp_path / "listops.png"
-    subprocess.run([sys.executable, script, "--smoke", "--figure", figure], check=True)
+    figure = tmp_path / "listops.png"
+    commands.run("experiments.listops", "--smoke", "--figure", figure)
     assert figure.stat().st_size > 10_000

@@ -1,0 +1,1 @@
+"""Speed, variance and cost of the library, and what it is measured against."""

@@ -1,0 +1,26 @@
+"""Times of calls that alternate within one process."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+
+def alternate(
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int,
+    tick: Callable[[], object] = lambda: None,
+) -> dict[str, list[float]]:
+    """Return the seconds of each call in each round; every other round runs backwards."""
+    times: dict[str, list[float]] = {label: [] for label in calls}
+    for number in range(rounds):
+        for label in calls if number % 2 else reversed(calls):
+            start = time.perf_counter()
+            calls[label]()
+            times[label].append(time.perf_counter() - start)
+        tick()
+    return times
+
+
+def ratio(above: Sequence[float], below: Sequence[float]) -> float:
+    """Return the median of the ratios within a round."""
+    return statistics.median(a / b for a, b in zip(above, below, strict=True))

@@ -1,0 +1,1 @@
+"""What all commands show: how far they are, and figures."""
