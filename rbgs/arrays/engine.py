@@ -108,9 +108,9 @@ def _load(module: str) -> None:
     try:
         if _was_interrupted and module == _FOR_NUMPY:
             raise RuntimeError("the process was forked while another thread compiled the engine")
-        importlib.import_module("numba")  # first: without it the engine may lie half imported
         # That for JAX needs what the one for NumPy needs, which has been reported.
         if module == _FOR_NUMPY or _engine(_FOR_NUMPY) is not None:
+            importlib.import_module("numba")  # first: without it the engine may lie half imported
             loaded = importlib.import_module(module)
     except Exception as error:
         if not (isinstance(error, ModuleNotFoundError) and error.name == "numba"):
