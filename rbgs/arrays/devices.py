@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import array_api_compat
-import numpy as np
 
 from rbgs.arrays.namespaces import is_jax_array, is_torch_array
 from rbgs.arrays.typing import Array, Namespace, Sharding
@@ -28,7 +27,7 @@ def device(x: Array) -> Any:
 
 def explicit_sharding(x: Array) -> Sharding | None:
     """Return how JAX spreads ``x``, if it lies on a mesh whose axes are part of its type."""
-    if isinstance(x, np.ndarray) or not is_jax_array(x):
+    if not is_jax_array(x):
         return None
     jax: Any = sys.modules["jax"]
     sharding = getattr(jax.typeof(x), "sharding", None)

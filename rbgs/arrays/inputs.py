@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.namespaces import array_namespace, is_torch_array
 from rbgs.arrays.scalars import as_float, as_int, check_ordinary
 from rbgs.arrays.tracing import at_compile_time, is_traced, is_traced_by_jax
 from rbgs.arrays.typing import Array, Namespace, Temperature
@@ -173,9 +173,8 @@ def detached(x: Array) -> Array:
 
 def constant(logits: Array) -> Array:
     """Return the logits; refuse a derivative that a framework would take through the draw."""
-    torch: Any = sys.modules.get("torch")
-    if torch is not None and isinstance(logits, torch.Tensor):
-        if logits.requires_grad and torch.is_grad_enabled():
+    if is_torch_array(logits):
+        if logits.requires_grad and sys.modules["torch"].is_grad_enabled():
             raise ValueError(
                 "the logits require a gradient, but what is asked for is no function that PyTorch "
                 "can differentiate: pass logits.detach(), also to gradient, exact_gradient and "

@@ -34,13 +34,19 @@ def _of_numpy() -> Namespace:
     return numpy
 
 
+def loaded(name: str) -> Any:
+    """Return a module that somebody has imported; None while another thread still does so."""
+    module = sys.modules.get(name)
+    return None if getattr(getattr(module, "__spec__", None), "_initializing", False) else module
+
+
 def is_torch_array(x: Any) -> bool:
     """Tell whether ``x`` is a tensor of PyTorch."""
-    tensor = getattr(sys.modules.get("torch"), "Tensor", None)  # not yet, while it is imported
-    return tensor is not None and isinstance(x, tensor)
+    torch = loaded("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
 
 
 def is_jax_array(x: Any) -> bool:
     """Tell whether ``x`` is an array of JAX, abstract or not."""
-    array = getattr(sys.modules.get("jax"), "Array", None)
-    return array is not None and isinstance(x, array)
+    jax = loaded("jax")
+    return jax is not None and isinstance(x, jax.Array)

@@ -8,7 +8,6 @@ meets logits of another library or on another device, it becomes a float after a
 """
 
 import math
-import sys
 from operator import index
 from typing import Any, TypeGuard
 
@@ -16,7 +15,7 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.namespaces import array_namespace, is_torch_array
+from rbgs.arrays.namespaces import array_namespace, is_torch_array, loaded
 from rbgs.arrays.tracing import at_compile_time, is_traced
 from rbgs.arrays.typing import Array
 
@@ -25,7 +24,7 @@ def check_ordinary(name: str, x: Any) -> None:
     """Raise for the arrays of NumPy that pass for ordinary ones, but would be answered wrongly."""
     if not isinstance(x, np.ndarray) or type(x) is np.ndarray:
         return
-    masked: Any = sys.modules.get("numpy.ma")
+    masked = loaded("numpy.ma")
     if masked is not None and isinstance(x, masked.MaskedArray):
         of_logits = (
             ", and mask=~numpy.ma.getmaskarray(logits) to forbid categories"
@@ -42,7 +41,7 @@ def check_ordinary(name: str, x: Any) -> None:
 
 def is_array(x: Any) -> TypeGuard[Array]:
     """Tell whether ``x`` is an array of a known library; a number of NumPy is none."""
-    if isinstance(x, (int, float, np.generic)):
+    if isinstance(x, (int, float, np.generic, type(None))):
         return False
     return is_torch_array(x) or is_array_api_obj(x)
 

@@ -5,7 +5,6 @@ has it. So ``numpy.seterr`` and ``jax_numpy_rank_promotion`` do not reach the co
 reach what the caller passes in, such as the oracle of a loss.
 """
 
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import wraps
@@ -13,16 +12,18 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from rbgs.arrays.namespaces import loaded
+
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
 def own_settings() -> AbstractContextManager[Any]:
     """Return a context in which NumPy neither raises nor warns, and JAX broadcasts."""
-    torch: Any = sys.modules.get("torch")
+    torch = loaded("torch")
     if torch is not None and torch.compiler.is_compiling():
         return nullcontext()  # neither is there, and PyTorch's compiler does not know the contexts
-    jax: Any = sys.modules.get("jax")
+    jax = loaded("jax")
     if jax is None or jax.config.jax_numpy_rank_promotion == "allow":
         return np.errstate(all="ignore")
     stack = ExitStack()

@@ -4,7 +4,7 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from rbgs.arrays.namespaces import is_jax_array, is_torch_array
+from rbgs.arrays.namespaces import is_jax_array, is_torch_array, loaded
 from rbgs.arrays.typing import Array
 
 
@@ -15,7 +15,7 @@ def is_traced(x: Array) -> bool:
 
 def is_traced_by_jax(x: Array) -> bool:
     """Tell whether ``x`` is an abstract value inside a JAX transformation."""
-    jax = sys.modules.get("jax")
+    jax = loaded("jax")
     return jax is not None and isinstance(x, jax.core.Tracer)
 
 

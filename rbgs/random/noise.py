@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import is_jax_namespace, is_torch_namespace
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.namespaces import array_namespace, is_jax_array
 from rbgs.arrays.simplex import clamp
 from rbgs.arrays.typing import Array, Generator
 from rbgs.random.key import Key
@@ -98,9 +98,8 @@ def split(rng: Generator, count: int) -> Sequence[Generator]:
         return rng.split(count)
     if is_of_numpy(rng):
         return [np.random.default_rng(rng)] * count
-    jax: Any = sys.modules.get("jax")
-    if jax is not None and isinstance(rng, jax.Array):
-        keys: Sequence[Generator] = jax.random.split(rng, count)
+    if is_jax_array(rng):
+        keys: Sequence[Generator] = sys.modules["jax"].random.split(rng, count)
         return keys
     return [rng] * count
 
@@ -120,6 +119,6 @@ def bounds(eps: float) -> tuple[float, float]:
 def generator_key(uniforms: Array) -> Array:
     """Return the int32 words whose bits are the leading binary digits of the uniforms."""
     xp = array_namespace(uniforms)
-    eps = xp.finfo(uniforms.dtype).eps
-    below_one = clamp(uniforms, high=1 - eps / 2)
+    _, high = bounds(float(xp.finfo(uniforms.dtype).eps))
+    below_one = clamp(uniforms, high=high)
     return xp.astype(xp.floor((below_one - 0.5) * 2.0**32), xp.int32)

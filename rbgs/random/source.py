@@ -1,6 +1,5 @@
 """Which generators and keys serve which arrays; messages name the argument as the caller does."""
 
-import sys
 from operator import attrgetter
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.inputs import library
-from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.namespaces import array_namespace, loaded
 from rbgs.arrays.scalars import as_int
 from rbgs.arrays.tracing import is_traced
 from rbgs.arrays.typing import Array, Generator
@@ -75,7 +74,7 @@ def _how(name: str, like: Array) -> str:
 def _native_library(rng: Generator) -> str | None:
     """Name the library whose generator or key ``rng`` is, if it is one of them."""
     for name, kind in _NATIVE.items():
-        module = sys.modules.get(name)
+        module = loaded(name)
         if module is not None and isinstance(rng, attrgetter(kind)(module)):
             return name
     return None
