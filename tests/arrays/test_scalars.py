@@ -29,14 +29,6 @@ each_engine = pytest.mark.usefixtures("engine")
 each_estimator = pytest.mark.parametrize("estimator", WITH_TEMPERATURE, ids=name)
 
 
-@pytest.fixture(params=[False, True], ids=["numpy", "compiled"])
-def engine(request):
-    was = rbgs.is_compiled()
-    rbgs.set_compiled(request.param)
-    yield
-    rbgs.set_compiled(was)
-
-
 @each_engine
 @each_estimator
 @settings(max_examples=12)

@@ -21,14 +21,7 @@ LOGITS = [
 OF_ROWS = [1e-30, 1e-6, 0.3, 0.5, 1.0, 2.5, 1e30]
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "compiled"], autouse=True)
-def _engine(request):
-    if request.param:
-        pytest.importorskip("numba")
-    was = rbgs.is_compiled()
-    rbgs.set_compiled(request.param)
-    yield
-    rbgs.set_compiled(was)
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 def oracle(value):

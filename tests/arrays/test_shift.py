@@ -14,16 +14,6 @@ LOGITS = [[0.0, 1.0, -2.0], [4.0, 0.0, 2.0]]
 OFFSETS = {"float64": 2.0**50, "float32": 2.0**21, "float16": 2.0**8, "bfloat16": 2.0**5}
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "compiled"])
-def _engine(request):
-    if request.param:
-        pytest.importorskip("numba")
-    was = rbgs.is_compiled()
-    rbgs.set_compiled(request.param)
-    yield
-    rbgs.set_compiled(was)
-
-
 def cost(xp, like):
     """Return the oracle of a loss that is linear in the value."""
     costs = xp.asarray([0.0, 1.0, 3.0], dtype=like.dtype)
@@ -43,26 +33,26 @@ def check(xp, dtype, gradient):
         np.testing.assert_allclose(to_numpy(gradient(oracle, moved)), expected, atol=1e-6)
 
 
-@pytest.mark.usefixtures("_engine")
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("dtype", OFFSETS)
 def test_exact_gradient(xp, dtype):
     check(xp, dtype, rbgs.exact_gradient)
 
 
-@pytest.mark.usefixtures("_engine")
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=name)
 def test_every_estimator(xp, estimator):
     check(xp, "float32", lambda oracle, logits: estimator.gradient(oracle, logits, rng=0))
 
 
-@pytest.mark.usefixtures("_engine")
+@pytest.mark.usefixtures("engine")
 def test_far_from_zero_with_a_category_that_is_forbidden(xp):
     logits = xp.asarray([1e7, 1e7, -math.inf], dtype=xp.float32)
     gradient = rbgs.exact_gradient(cost(xp, logits), logits)
     np.testing.assert_allclose(to_numpy(gradient), [-0.25, 0.25, 0.0], atol=1e-6)
 
 
-@pytest.mark.usefixtures("_engine")
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("dtype", OFFSETS)
 def test_xla_does_not_fold_the_offset_into_log_z(dtype):
     jax = pytest.importorskip("jax")

@@ -10,14 +10,7 @@ import rbgs
 LOGITS = np.random.default_rng(0).normal(size=(4, 3)).round(2)
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "compiled"], autouse=True)
-def _engine(request):
-    if request.param:
-        pytest.importorskip("numba")
-    was = rbgs.is_compiled()
-    rbgs.set_compiled(request.param)
-    yield
-    rbgs.set_compiled(was)
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 def results(estimator, logits, noise, index, mask, vector):

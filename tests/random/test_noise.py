@@ -6,7 +6,6 @@ from backends import to_numpy
 from scipy import stats
 
 import rbgs
-from rbgs.arrays.engine import set_compiled
 from rbgs.conditional.race import race
 from rbgs.random.noise import uniform, uniform_of_torch
 from rbgs.random.threefry import further_bits, single_precision, uniforms
@@ -45,9 +44,9 @@ def test_small_uniforms_of_the_door_of_pytorch():
     assert_fine(uniform_of_torch(None, (2**22,), torch.float32, "cpu").numpy())
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("p", [1e-9, 1e-10, 1e-11, 1e-12])
-def test_a_rare_category_wins_as_often_as_it_should(p, compiled):
+def test_a_rare_category_wins_as_often_as_it_should(p):
     """Draw the rare category's uniform from the words whose leading bits are 0, and weigh them."""
     count, zeros = 2**20, 28  # 2^-28 of all words have so many leading zeros
     rng = np.random.default_rng(0)
@@ -57,11 +56,7 @@ def test_a_rare_category_wins_as_often_as_it_should(p, compiled):
     rare = single_precision(words, further_bits((key[0], key[1]), counter), np.float32)
     noise = np.stack([uniform(rng, (count,), np.zeros(1, np.float32)), rare])
     log_probs = np.log(np.tile(np.asarray([[1 - p], [p]], np.float32), (1, count)))
-    set_compiled(compiled)
-    try:
-        wins = race(log_probs, noise)[0] == 1
-    finally:
-        set_compiled(True)
+    wins = race(log_probs, noise)[0] == 1
     # It wins where E < p T, T standard exponential; E has the density 2^28 up to 2^-28.
     scale = p * 2.0**zeros
     expected = scale * -np.expm1(-1 / scale)
