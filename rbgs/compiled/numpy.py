@@ -11,93 +11,112 @@ from typing import Any
 
 import numpy as np
 
+from rbgs.arrays.layout import is_row_by_row
 from rbgs.arrays.loops import is_worth_threads, share_work
 from rbgs.arrays.typing import Array
 from rbgs.compiled import kernels
 from rbgs.compiled.math import COMPILER_LOCK, HAS_CACHE
+from rbgs.compiled.product import GENERATORS
+from rbgs.compiled.product import product as multiply
+from rbgs.compiled.vectors import BYTES
 from rbgs.conditional import control_variate
 from rbgs.conditional.lattice import generators
 from rbgs.conditional.race import lowest_log_prob, whole_power
 from rbgs.random.noise import bounds
 
-__all__ = ["COMPILER_LOCK", "HAS_CACHE", "normalise", "product", "race"]
+# Parts that threads share, of rows or of samples.
+_PARTS = 4
 
-_MOST_LANES = 256
+__all__ = ["COMPILER_LOCK", "HAS_CACHE", "normalise", "product", "race"]
 
 
 def normalise(logits: Array) -> tuple[Array, Array]:
     """Return what `rbgs.arrays.rows.normalise` does."""
     n, rows = logits.shape
-    lanes = lanes_at_once(n, rows, is_worth_threads(logits.size))
-    logits = _given(logits, logits.dtype.type)
-    log_probs, valid = np.empty((n, rows), logits.dtype), np.empty(rows, np.bool_)
+    over_categories = is_row_by_row(n, rows)
+    logits = _flat(logits, logits.dtype.type, over_categories)
+    log_probs, valid = np.empty_like(logits), np.empty(rows, np.bool_)
 
     def task(begin: int, end: int) -> None:
-        kernels.normalise(log_probs, valid, begin, end, lanes, logits)
+        kernels.normalise(log_probs, valid, begin, end, n, over_categories, logits)
 
-    share_work(task, rows, lanes, logits.size)
-    return log_probs, valid
+    share_work(task, rows, step(logits, over_categories), logits.size)
+    return _shaped(log_probs, n, over_categories), valid
 
 
 def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array]:
     """Return what `rbgs.conditional.race` does."""
     n, rows = log_probs.shape
-    elements = 2 * log_probs.size
-    lanes = lanes_at_once(n, rows, is_worth_threads(elements))
+    over_categories = is_row_by_row(n, rows)
     dtype = log_probs.dtype.type
-    index = np.empty(rows, np.int64)
-    winner, remaining = np.empty((n, rows), dtype), np.empty((n, rows), dtype)
     given = (
-        *(_given(x, dtype) for x in (log_probs, uniforms)),
+        *(_flat(x, dtype, over_categories) for x in (log_probs, uniforms)),
         *(dtype(x) for x in bounds(float(np.finfo(dtype).eps))),
     )
+    index = np.empty(rows, np.int64)
+    winner, remaining = np.empty(n * rows, dtype), np.empty(n * rows, dtype)
 
     def task(begin: int, end: int) -> None:
-        kernels.race(index, winner, remaining, begin, end, lanes, *given)
+        kernels.race(index, winner, remaining, begin, end, n, over_categories, *given)
 
-    share_work(task, rows, lanes, elements)
-    return index, winner, remaining
+    share_work(task, rows, step(winner, over_categories), 2 * winner.size)
+    return index, *(_shaped(x, n, over_categories) for x in (winner, remaining))
 
 
 def product(points: Any, vector: Array) -> Array:
     """Return what `rbgs.conditional.samples.ConditionalSamples.product` does."""
     n, rows = vector.shape
+    over_categories = is_row_by_row(n, rows)
     dtype, samples = points.log_probs.dtype.type, points.samples
-    key = np.empty((2, rows), np.int32) if points.key is None else points.key
+    key = np.empty(0, np.int32) if points.key is None else points.key
     of_rows = (points.log_probs, vector, points.winner, points.exponentials)
     given = (
-        *(_given(x, dtype) for x in of_rows),
+        *(_flat(x, dtype, over_categories) for x in of_rows),
         _given(points.temperature, dtype).reshape(-1),
         whole_power(points.temperature),
-        _given(key, np.int32).view(np.uint32),
+        _given(key, np.int32).reshape(-1).view(np.uint32),
         lattice(points),
         samples,
         *rules(points),
         *numbers(np.dtype(dtype)),
     )
     elements = n * rows * samples
-    is_shared = is_worth_threads(elements)
-    # With few rows the samples are shared out instead.
-    lanes = lanes_at_once(n, rows, is_shared and rows > _MOST_LANES)
-    if rows > 2 * lanes or not is_shared:
-        result = np.empty((n, rows), dtype)
+    block = step(vector, over_categories)
+    if rows >= _PARTS * block or not is_worth_threads(elements):
+        result = np.empty(n * rows, dtype)
 
         def take_rows(begin: int, end: int) -> None:
-            kernels.product(result, begin, end, lanes, 0, samples, *given)
+            multiply(result, begin, end, n, over_categories, 0, samples, *given)
 
-        share_work(take_rows, rows, lanes, elements)
-        return result
-    # The parts do not depend on the number of threads: neither does the rounding.
-    parts = min(4, samples)
-    results = np.empty((parts, n, rows), dtype)
+        share_work(take_rows, rows, block, elements)
+        return _shaped(result, n, over_categories)
+    # With few rows the samples are shared out instead. The parts do not depend on the number of
+    # threads: neither does the rounding.
+    parts = min(_PARTS, samples)
+    results = np.empty((parts, n * rows), dtype)
 
     def take_samples(begin: int, end: int) -> None:
         for i in range(begin, end):
             first, last = samples * i // parts, samples * (i + 1) // parts
-            kernels.product(results[i], 0, rows, lanes, first, last, *given)
+            multiply(results[i], 0, rows, n, over_categories, first, last, *given)
 
     share_work(take_samples, parts, 1, elements)
-    return np.sum(results, axis=0)
+    return _shaped(np.sum(results, axis=0), n, over_categories)
+
+
+def step(array: Array, over_categories: bool) -> int:
+    """Return how many rows a block has."""
+    return 1 if over_categories else BYTES // array.itemsize
+
+
+def _flat(x: Any, dtype: Any, over_categories: bool) -> Array:
+    """Return an array ``(n, rows)`` as a kernel reads it."""
+    return _given(x.T if over_categories else x, dtype).reshape(-1)
+
+
+def _shaped(x: Array, n: int, over_categories: bool) -> Array:
+    """Return what a kernel has written as an array ``(n, rows)``."""
+    return x.reshape(-1, n).T if over_categories else x.reshape(n, -1)
 
 
 def _given(x: Any, dtype: Any) -> Array:
@@ -111,16 +130,6 @@ def _given(x: Any, dtype: Any) -> Array:
     return x
 
 
-def lanes_at_once(n: int, rows: int, is_shared: bool) -> int:
-    """Return how many rows are taken together: many make long loops, but they fill the cache.
-
-    Where threads share the rows, it leaves at least four parts.
-    """
-    most = min(_MOST_LANES, 2**16 // max(1, n))
-    blocks = max(4 if is_shared else 1, -(-rows // max(1, most)))
-    return max(16, -(-rows // (8 * blocks)) * 8)
-
-
 def lattice(points: Any) -> Array:
     """Return the generators of the lattice; none where the samples are independent."""
     one_point = points.key is not None or points.samples == 1
@@ -129,7 +138,9 @@ def lattice(points: Any) -> Array:
 
 @lru_cache
 def _lattice(samples: int) -> Array:
-    return _given(() if samples == 1 else generators(samples), np.int64)
+    # Over and over again, so that each category has a place.
+    found = () if samples == 1 else np.resize(generators(samples), GENERATORS)
+    return _given(found, np.int32)
 
 
 def rules(points: Any) -> tuple[Array, Array]:

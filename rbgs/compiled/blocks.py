@@ -1,0 +1,58 @@
+"""Blocks of logits as vectors: of some rows, one lane each, or of one row, over its categories.
+
+A kernel takes arrays that are flat, with the categories of a row, or the rows of a category, next
+to each other. It copies what it works on into a block of whole vectors, which the first caches
+hold, and its result back.
+"""
+
+from rbgs.compiled.math import inlined
+from rbgs.compiled.vectors import lanes_of, load, store, sum_of_lanes
+
+
+@inlined
+def sizes_of(array, n, over_categories):
+    """Return the size of a block, and how many rows it has."""
+    lanes = lanes_of(array)
+    if over_categories:
+        return -(-n // lanes) * lanes, 1
+    return n * lanes, lanes
+
+
+@inlined
+def pack(block, array, first, n, over_categories, beyond):
+    """Copy the rows from one on; behind the last row it again, ``beyond`` the last category."""
+    lanes, rows = lanes_of(array), array.size // n
+    if over_categories:
+        for j in range(n):
+            block[j] = array[first * n + j]
+        for j in range(n, block.size):
+            block[j] = beyond
+    elif rows - first >= lanes:
+        for j in range(n):
+            store(block, j * lanes, load(array, j * rows + first))
+    else:
+        for j in range(n):
+            for lane in range(lanes):
+                block[j * lanes + lane] = array[j * rows + min(first + lane, rows - 1)]
+
+
+@inlined
+def unpack(array, block, first, end, n, over_categories):
+    """Copy a block back, but for what lies behind the last category or row."""
+    lanes, rows = lanes_of(array), array.size // n
+    if over_categories:
+        for j in range(n):
+            array[first * n + j] = block[j]
+    elif end - first >= lanes:
+        for j in range(n):
+            store(array, j * rows + first, load(block, j * lanes))
+    else:
+        for j in range(n):
+            for lane in range(end - first):
+                array[j * rows + first + lane] = block[j * lanes + lane]
+
+
+@inlined
+def sum_of(total, over_categories):
+    """Return the sum over categories, given that over the vectors of a block."""
+    return sum_of_lanes(total) if over_categories else total

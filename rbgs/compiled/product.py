@@ -1,0 +1,376 @@
+"""The compiled engine's product of the operator with a vector: see `rbgs.conditional.samples`.
+
+Each block of rows takes its samples one after the other: a pass over the categories for the sums,
+and one for what the sample adds to the product.
+"""
+
+from collections import namedtuple
+
+import numba as nb
+import numpy as np
+
+from rbgs.compiled.blocks import pack, sizes_of, sum_of, unpack
+from rbgs.compiled.math import (
+    exp,
+    expm1,
+    further_bits,
+    inlined,
+    jit,
+    log1p,
+    precise,
+    threefry,
+    uniform_double,
+    uniform_single,
+)
+from rbgs.compiled.vectors import convert, lanes_of, load, load_beside, select, spread, store
+
+# Generators of a lattice, and the samples whose phases are kept.
+GENERATORS, _SAMPLES = 32, 512
+
+
+_Block = namedtuple("_Block", "rate weight vec won probs total pairs others expected shift")
+
+
+@inlined
+def _fill_phases(phases, generators, start, count, samples, used):
+    """Write frac(k z / K) for ``count`` samples k from ``start`` on, and the generators z."""
+    place = np.empty(GENERATORS, np.int32)
+    for i in range(GENERATORS):
+        place[i] = np.int64(generators[i]) * start % samples
+    for i in range(0, used, lanes_of(phases)):
+        like = spread(phases.dtype.type(samples), phases)
+        z, at = load_beside(generators, i, like), load_beside(place, i, like)
+        for k in range(count):
+            store(phases, k * GENERATORS + i, convert(at, phases.dtype) / like)
+            at = at + z
+            at = select(at < samples, at, at - samples)
+
+
+def _independent(e, words, k, n, keys, over_categories):
+    """Write all E_j of sample k of the counter-based generator."""
+    raise NotImplementedError
+
+
+@precise(_independent)
+def _(e, words, k, n, keys, over_categories):
+    def single(e, words, k, n, keys, over_categories):
+        # A pair of words serves two categories.
+        half = (n + 1) // 2
+        zero, sample, number, step = _counters(e, k, over_categories)
+        for at in range(0, sizes_of(e, half, over_categories)[0], lanes_of(e)):
+            x, y = threefry(keys[0], keys[1], sample, number)
+            drawn = uniform_single(x, further_bits(keys[0], keys[1], sample, number))
+            store(e, at, zero - log1p(zero - drawn))
+            drawn = uniform_single(y, further_bits(keys[0], keys[1], sample, number + half))
+            store(words, at, zero - log1p(zero - drawn))
+            number = number + step
+        first = half if over_categories else half * lanes_of(e)
+        for i in range(first, e.size):
+            e[i] = words[i - first]
+
+    def double(e, words, k, n, keys, over_categories):
+        zero, sample, number, step = _counters(e, k, over_categories)
+        for at in range(0, e.size, lanes_of(e)):
+            x, y = threefry(keys[0], keys[1], sample, number)
+            store(e, at, zero - log1p(zero - uniform_double(x, y)))
+            number = number + step
+
+    return single if e.dtype == nb.float32 else double
+
+
+@inlined
+def _counters(e, k, over_categories):
+    """Return a zero, the number of a sample, the first numbers of categories, and their step."""
+    zero = spread(e.dtype.type(0), e)
+    numbers = load_beside(np.arange(lanes_of(e)).astype(np.uint32), 0, zero)
+    sample = (numbers ^ numbers) | k
+    if over_categories:
+        return zero, sample, numbers, lanes_of(e)
+    return zero, sample, numbers ^ numbers, 1
+
+
+@inlined
+def _whole_power(x, power):
+    """Return x to a power from 1 on."""
+    while not power & 1:
+        x = x * x
+        power >>= 1
+    result = x
+    while power > 1:
+        x = x * x
+        power >>= 1
+        if power & 1:
+            result = result * x
+    return result
+
+
+@inlined
+def _relative(ratio, weight, power, integer):
+    """Return the weight of a category relative to the winner's."""
+    if integer == 0:
+        return exp(log1p(ratio) * power) * weight
+    return _whole_power(1 / (ratio + 1), integer) * weight
+
+
+@inlined
+def _fraction(x, lost, half_step):
+    """Return the fractional part of x, with the digits that its sum has lost."""
+    below = select(x < 1, x, x - 1) + lost
+    return select(below < 1, below, 1 - half_step)
+
+
+@inlined
+def _rule(powers, weights, rule, first, count, temperature, least):
+    """Write r^τ and the weights of a quadrature: see `rbgs.conditional.control_variate`."""
+    lanes = lanes_of(powers)
+    for q in range(count):
+        power = exp(temperature * rule[1, q])
+        store(powers, (first + q) * lanes, select(power < least, least, power))
+        store(weights, (first + q) * lanes, temperature * power * rule[2, q])
+
+
+@inlined
+def _constants(block, over_categories, means, rule, powers, weights, share):
+    """Write 1 + m_j and E[a_j] of `rbgs.conditional.control_variate` for one block.
+
+    The first rows of ``powers`` and ``weights`` belong to the rule ``means``.
+    """
+    lanes, count = lanes_of(block.probs), means.shape[1]
+    zero = spread(block.probs.dtype.type(0), block.probs)
+    total = zero
+    for at in range(0, block.probs.size, lanes):
+        p, mean = load(block.probs, at), zero
+        for q in range(0, count * lanes, lanes):
+            inverse = 1 / (load(powers, q) * (1 - p) + p)
+            mean = mean + (load(weights, q) * inverse) * (p * inverse)
+        store(block.others, at, mean)
+        total = total + mean
+    total = sum_of(total, over_categories)
+    for at in range(0, block.probs.size, lanes):
+        p, result = load(block.probs, at), zero
+        other = (total - load(block.others, at)) * share + 1
+        for q in range(rule.shape[1]):
+            place = (count + q) * lanes
+            inverse = 1 / ((load(powers, place) * (1 - p) + p) * (other + rule[0, q]))
+            result = result + (load(weights, place) * inverse) * (p * inverse)
+        store(block.others, at, other)
+        store(block.expected, at, result)
+
+
+@inlined
+def _prepare(block, floor, temperature, over_categories):
+    """Turn log-probabilities into rates and weights, and take the winner's part off the vector.
+
+    See `rbgs.conditional.race.race_rates` and `rbgs.conditional.samples`.
+    """
+    lanes = lanes_of(block.vec)
+    zero = spread(block.vec.dtype.type(0), block.vec)
+    power, of_winner = 1 / temperature, zero
+    for at in range(0, block.vec.size, lanes):
+        of_winner = of_winner + load(block.won, at) * load(block.vec, at)
+    of_winner = sum_of(of_winner, over_categories)
+    for at in range(0, block.vec.size, lanes):
+        log_prob, rival = load(block.probs, at), 1 - load(block.won, at)
+        clamped = select(log_prob < floor, floor, log_prob)
+        rest = (log_prob - clamped) * rival * power
+        rest = select(rest < -1000, -1000, rest)
+        store(block.rate, at, exp(zero - clamped) * rival)
+        store(block.weight, at, exp(rest))
+        store(block.probs, at, exp(log_prob) * rival)
+        store(block.vec, at, load(block.vec, at) - of_winner)
+        store(block.total, at, zero)
+        store(block.pairs, at, zero)
+
+
+@inlined
+def _make_uniform(block, drawn, n, over_categories):
+    """Turn the exponentials of the first point into its uniforms; return the winner's."""
+    lanes = lanes_of(drawn)
+    zero = spread(drawn.dtype.type(0), drawn)
+    of_winner = zero
+    for at in range(0, drawn.size, lanes):
+        uniform = zero - expm1(zero - load(drawn, at))
+        store(drawn, at, uniform)
+        of_winner = of_winner + load(block.won, at) * uniform
+    for lane in range(lanes):
+        # Before the first category comes the last one.
+        block.shift[lane] = drawn[n - 1 if over_categories else (n - 1) * lanes + lane]
+    return sum_of(of_winner, over_categories)
+
+
+@inlined
+def _draw(e, words, drawn, k, n, keys, over_categories):
+    """Write all E_j of a sample: those given for the first one."""
+    if k > 0:
+        _independent(e, words, k, n, keys, over_categories)
+    else:
+        for at in range(0, e.size, lanes_of(e)):
+            store(e, at, load(drawn, at))
+
+
+@inlined
+def _inverses(block, r, over_categories):
+    """Return 1 / E_i of two samples."""
+    zero = spread(block.won.dtype.type(0), block.won)
+    total0, total1 = zero, zero
+    for at in range(0, block.won.size, lanes_of(block.won)):
+        won = load(block.won, at)
+        total0, total1 = total0 + load(r[0], at) * won, total1 + load(r[1], at) * won
+    return 1 / sum_of(total0, over_categories), 1 / sum_of(total1, over_categories)
+
+
+@inlined
+def _finish(block, temperature, samples, count, highest, reduced, over_categories):
+    """Turn the sums over samples into the mean of the product."""
+    lanes = lanes_of(block.vec)
+    scale = 1 / (temperature * samples)
+    change = scale - scale
+    if reduced:
+        for at in range(0, block.vec.size, lanes):
+            excess = load(block.pairs, at) - load(block.expected, at) * count
+            moved = excess * load(block.vec, at)
+            moved = select(temperature > highest, 0, moved)
+            store(block.total, at, load(block.total, at) - moved)
+            change = change + moved
+        change = sum_of(change, over_categories)
+    for at in range(0, block.vec.size, lanes):
+        # The winner's own term was 0.
+        result = load(block.total, at) + load(block.won, at) * change
+        store(block.total, at, result * scale)
+
+
+@inlined
+def _first_pass(block, r, inverses, phases, at0, at1, over_categories, lattice, power, integer):
+    """Write the relative weights of two samples; return their sums and those times the vector."""
+    lanes = lanes_of(block.vec)
+    zero = spread(block.vec.dtype.type(0), block.vec)
+    half_step = block.vec.dtype.type(np.finfo(block.vec.dtype).eps / 2)
+    total0, total1, dot0, dot1 = zero, zero, zero, zero
+    before = block.shift.size - block.vec.size - (1 if over_categories else lanes)
+    column, step = 0, lanes if over_categories else 1
+    for at in range(0, block.vec.size, lanes):
+        if lattice:
+            drawn = load(block.shift, lanes + at)
+            lost = load(block.shift, before + at) * half_step
+            if over_categories:
+                phase0, phase1 = load(phases, at0 + column), load(phases, at1 + column)
+            else:
+                phase0 = spread(phases[at0 + column], phases)
+                phase1 = spread(phases[at1 + column], phases)
+            column = (column + step) % GENERATORS
+            e0 = log1p(zero - _fraction(phase0 + drawn, lost, half_step))
+            e1 = log1p(zero - _fraction(phase1 + drawn, lost, half_step))
+        else:
+            e0, e1 = load(r[0], at), load(r[1], at)
+        rate, weight, vec = load(block.rate, at), load(block.weight, at), load(block.vec, at)
+        relative0 = _relative(e0 * inverses[0] * rate, weight, power, integer)
+        relative1 = _relative(e1 * inverses[1] * rate, weight, power, integer)
+        store(r[0], at, relative0)
+        store(r[1], at, relative1)
+        total0, total1 = total0 + relative0, total1 + relative1
+        dot0, dot1 = dot0 + relative0 * vec, dot1 + relative1 * vec
+    total0, total1 = sum_of(total0, over_categories), sum_of(total1, over_categories)
+    return total0, total1, sum_of(dot0, over_categories), sum_of(dot1, over_categories)
+
+
+@inlined
+def _second_pass(block, r, inverse0, inverse1, dot0, dot1, used, reduced):
+    """Add two samples to the product, the second one if ``used`` is 1 and not if it is 0."""
+    inverse1 = inverse1 * used
+    for at in range(0, block.vec.size, lanes_of(block.vec)):
+        relative0, relative1, vec = load(r[0], at), load(r[1], at), load(block.vec, at)
+        added = relative0 * inverse0 * (vec - dot0) + relative1 * inverse1 * (vec - dot1)
+        store(block.total, at, load(block.total, at) + added)
+        if reduced:
+            others = load(block.others, at)
+            whole0, whole1 = 1 / (others + relative0), 1 / (others + relative1)
+            added = relative0 * whole0 * whole0 + relative1 * used * whole1 * whole1
+            store(block.pairs, at, load(block.pairs, at) + added)
+
+
+@jit
+def product(
+    out, begin, end, n, over_categories, first_sample, last_sample, log_probs, vector, winner,
+    exponentials, temperatures, integer, key, generators, samples, means, rule, share, least,
+    floor, highest,
+):  # fmt: skip
+    """Write what some of the samples add to the product of `rbgs.conditional.samples`.
+
+    ``temperatures`` has one element or one for each row, ``integer`` is that of
+    `rbgs.conditional.race.whole_power`. Empty are ``key`` or ``generators``, and ``means`` and
+    ``rule`` without the control variate.
+    """
+    dtype, lanes = vector.dtype, lanes_of(vector)
+    size, step = sizes_of(vector, n, over_categories)
+    rows = vector.size // n
+    zero = spread(dtype.type(0), vector)
+    least_uniform = dtype.type(np.finfo(dtype).eps / 4)
+    lattice, reduced = generators.size > 0, rule.shape[1] > 0
+    block = _Block(
+        np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype),
+        np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype),
+        np.empty(size, dtype), np.empty(lanes + size, dtype),
+    )  # fmt: skip
+    drawn, words = block.shift[lanes:], np.ones(size, dtype)
+    r = (np.ones(size, dtype), np.ones(size, dtype))
+    phases, winners = np.empty(_SAMPLES * GENERATORS, dtype), np.empty(_SAMPLES * lanes, dtype)
+    nodes = (means.shape[1] + rule.shape[1]) * lanes
+    powers, weights = np.empty(nodes, dtype), np.empty(nodes, dtype)
+    temperature, of_lanes = zero, np.empty(lanes, dtype)
+    key0, key1 = np.empty(lanes, np.uint32), np.empty(lanes, np.uint32)
+    keys = (load_beside(key0, 0, zero), load_beside(key1, 0, zero))
+    for first in range(begin, end, step):
+        pack(block.vec, vector, first, n, over_categories, 0)
+        pack(block.won, winner, first, n, over_categories, 0)
+        pack(block.probs, log_probs, first, n, over_categories, -np.inf)
+        pack(drawn, exponentials, first, n, over_categories, 1)
+        if first == begin or temperatures.size > 1:
+            for lane in range(lanes):
+                row = min(first + (0 if over_categories else lane), temperatures.size - 1)
+                of_lanes[lane] = temperatures[row]
+            temperature = load(of_lanes, 0)
+            _rule(powers, weights, means, 0, means.shape[1], temperature, least)
+            _rule(powers, weights, rule, means.shape[1], rule.shape[1], temperature, least)
+        power = -1 / temperature
+        _prepare(block, floor, temperature, over_categories)
+        if reduced:
+            _constants(block, over_categories, means, rule, powers, weights, share)
+        of_winner = zero
+        if lattice:
+            of_winner = _make_uniform(block, drawn, n, over_categories)
+        elif key.size > 0:
+            for lane in range(lanes):
+                row = first if over_categories else min(first + lane, rows - 1)
+                key0[lane], key1[lane] = key[row], key[rows + row]
+            keys = (load_beside(key0, 0, zero), load_beside(key1, 0, zero))
+        for start in range(first_sample, last_sample, _SAMPLES):
+            count = min(_SAMPLES, last_sample - start)
+            if lattice:
+                if first == begin or last_sample - first_sample > _SAMPLES:
+                    used = min(n, GENERATORS)
+                    _fill_phases(phases, generators, start, count, samples, used)
+                for k in range(count):
+                    u = of_winner + dtype.type(start + k) / dtype.type(samples)
+                    u = select(u < 1, u, u - 1)
+                    u = select(u < least_uniform, least_uniform, u)
+                    store(winners, k * lanes, 1 / log1p(zero - u))
+            for k in range(0, count, 2):
+                other = min(k + 1, count - 1)
+                used = dtype.type(other - k)
+                if lattice:
+                    inverses = (load(winners, k * lanes), load(winners, other * lanes))
+                else:
+                    _draw(r[0], words, drawn, start + k, n, keys, over_categories)
+                    if other > k:
+                        _draw(r[1], words, drawn, start + other, n, keys, over_categories)
+                    inverses = _inverses(block, r, over_categories)
+                total0, total1, dot0, dot1 = _first_pass(
+                    block, r, inverses, phases, k * GENERATORS, other * GENERATORS,
+                    over_categories, lattice, power, integer,
+                )  # fmt: skip
+                total0, total1 = 1 / total0, 1 / total1
+                dot0, dot1 = dot0 * total0, dot1 * total1
+                _second_pass(block, r, total0, total1, dot0, dot1, used, reduced)
+        count = last_sample - first_sample
+        _finish(block, temperature, samples, count, highest, reduced, over_categories)
+        unpack(out, block.total, first, end, n, over_categories)
