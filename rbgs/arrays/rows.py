@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from array_api_compat import is_numpy_namespace
 
 from rbgs.arrays.devices import device, explicit_sharding, merged, reshape, respread
 from rbgs.arrays.engine import engine_for_numpy
@@ -18,6 +19,7 @@ from rbgs.arrays.inputs import (
     is_possible_temperature,
     wide_dtype,
 )
+from rbgs.arrays.layout import is_row_by_row
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.scalars import float_beside
 from rbgs.arrays.simplex import log_softmax, one_hot
@@ -138,12 +140,15 @@ def nan_unless(valid: Array, like: Array) -> Array:
 def categories_first(x: Array, axis: int, sharding: Sharding | None = None) -> Array:
     """Return ``x`` as ``(n, rows)``, with the rows of one category next to each other in memory.
 
-    ``sharding`` is that of `Rows`.
+    In NumPy the categories of one row are, where `is_row_by_row` says so. ``sharding`` is that of
+    `Rows`.
     """
     xp = array_namespace(x)
-    axes = list(range(x.ndim))
+    n, axes = x.shape[axis], list(range(x.ndim))
+    if is_numpy_namespace(xp) and is_row_by_row(n, x.size // n):
+        axes.append(axes.pop(axis))
+        return xp.reshape(xp.permute_dims(x, tuple(axes)), (x.size // n, n)).T
     axes.insert(0, axes.pop(axis))
-    n = x.shape[axis]
     x = xp.permute_dims(x, tuple(axes))
     if sharding is None:
         x = xp.reshape(x, (-1,))

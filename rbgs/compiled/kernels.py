@@ -7,7 +7,15 @@ import numpy as np
 
 from rbgs.compiled.blocks import pack, sizes_of, sum_of, unpack
 from rbgs.compiled.math import exp, jit, log, log1p
-from rbgs.compiled.vectors import lanes_of, largest_of_lanes, load, load_beside, select, spread, store
+from rbgs.compiled.vectors import (
+    lanes_of,
+    largest_of_lanes,
+    load,
+    load_beside,
+    select,
+    spread,
+    store,
+)
 
 
 @jit
@@ -67,10 +75,10 @@ def race(index, winner, remaining, begin, end, n, over_categories, log_probs, un
         if over_categories:
             store(speeds, 0, best)
             store(places, 0, place)
-            found = n
+            found, largest = n, np.max(speeds)
             best = largest_of_lanes(best)
             for lane in range(lanes):
-                if speeds[lane] == np.max(speeds):
+                if speeds[lane] == largest:
                     found = min(found, places[lane])
             place = place ^ place | found
         store(places, 0, place)

@@ -77,9 +77,7 @@ _LN2 = math.log(2)
 # The logarithm of 2 in two parts, of which the first has few digits: its multiples are exact.
 _HIGH = math.ldexp(round(math.ldexp(_LN2, 32)), -32)
 _LOW = float(Fraction("0.69314718055994530941723212145818") - Fraction(_HIGH))
-_L = _polynomial(
-    lambda t: _quotient(np.log1p(t), t, 1.0), (2**-0.5 - 1, 2**0.5 - 1), 8, np.float32
-)
+_L = _polynomial(lambda t: _quotient(np.log1p(t), t, 1.0), (2**-0.5 - 1, 2**0.5 - 1), 8, np.float32)
 _X = _polynomial(lambda t: _quotient(np.expm1(t * _LN2), t, _LN2), (-0.5, 0.5), 5, np.float32)
 _A = _polynomial(_series_of_atanh, (0.0, (3 - 2 * 2**0.5) ** 2), 8, np.float64)
 _E = _polynomial(_series_of_exp, (-_LN2 / 2, _LN2 / 2), 10, np.float64)

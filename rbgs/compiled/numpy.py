@@ -16,7 +16,7 @@ from rbgs.arrays.loops import is_worth_threads, share_work
 from rbgs.arrays.typing import Array
 from rbgs.compiled import kernels
 from rbgs.compiled.math import COMPILER_LOCK, HAS_CACHE
-from rbgs.compiled.product import GENERATORS
+from rbgs.compiled.points import GENERATORS
 from rbgs.compiled.product import product as multiply
 from rbgs.compiled.vectors import BYTES
 from rbgs.conditional import control_variate

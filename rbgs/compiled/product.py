@@ -4,157 +4,33 @@ Each block of rows takes its samples one after the other: a pass over the catego
 and one for what the sample adds to the product.
 """
 
-from collections import namedtuple
+from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 
 from rbgs.compiled.blocks import pack, sizes_of, sum_of, unpack
-from rbgs.compiled.math import (
-    exp,
-    expm1,
-    further_bits,
-    inlined,
-    jit,
-    log1p,
-    precise,
-    threefry,
-    uniform_double,
-    uniform_single,
-)
-from rbgs.compiled.vectors import convert, lanes_of, load, load_beside, select, spread, store
+from rbgs.compiled.control_variate import write_constants, write_rule
+from rbgs.compiled.math import exp, expm1, inlined, jit, log1p
+from rbgs.compiled.points import GENERATORS, draw, fill_phases, fraction, relative_weight
+from rbgs.compiled.vectors import lanes_of, load, load_beside, select, spread, store
 
-# Generators of a lattice, and the samples whose phases are kept.
-GENERATORS, _SAMPLES = 32, 512
+# Samples whose phases are kept.
+_SAMPLES = 512
 
 
-_Block = namedtuple("_Block", "rate weight vec won probs total pairs others expected shift")
+class _Block(NamedTuple):
+    """Arrays of one block; before the first category, ``shift`` has the last one."""
 
-
-@inlined
-def _fill_phases(phases, generators, start, count, samples, used):
-    """Write frac(k z / K) for ``count`` samples k from ``start`` on, and the generators z."""
-    place = np.empty(GENERATORS, np.int32)
-    for i in range(GENERATORS):
-        place[i] = np.int64(generators[i]) * start % samples
-    for i in range(0, used, lanes_of(phases)):
-        like = spread(phases.dtype.type(samples), phases)
-        z, at = load_beside(generators, i, like), load_beside(place, i, like)
-        for k in range(count):
-            store(phases, k * GENERATORS + i, convert(at, phases.dtype) / like)
-            at = at + z
-            at = select(at < samples, at, at - samples)
-
-
-def _independent(e, words, k, n, keys, over_categories):
-    """Write all E_j of sample k of the counter-based generator."""
-    raise NotImplementedError
-
-
-@precise(_independent)
-def _(e, words, k, n, keys, over_categories):
-    def single(e, words, k, n, keys, over_categories):
-        # A pair of words serves two categories.
-        half = (n + 1) // 2
-        zero, sample, number, step = _counters(e, k, over_categories)
-        for at in range(0, sizes_of(e, half, over_categories)[0], lanes_of(e)):
-            x, y = threefry(keys[0], keys[1], sample, number)
-            drawn = uniform_single(x, further_bits(keys[0], keys[1], sample, number))
-            store(e, at, zero - log1p(zero - drawn))
-            drawn = uniform_single(y, further_bits(keys[0], keys[1], sample, number + half))
-            store(words, at, zero - log1p(zero - drawn))
-            number = number + step
-        first = half if over_categories else half * lanes_of(e)
-        for i in range(first, e.size):
-            e[i] = words[i - first]
-
-    def double(e, words, k, n, keys, over_categories):
-        zero, sample, number, step = _counters(e, k, over_categories)
-        for at in range(0, e.size, lanes_of(e)):
-            x, y = threefry(keys[0], keys[1], sample, number)
-            store(e, at, zero - log1p(zero - uniform_double(x, y)))
-            number = number + step
-
-    return single if e.dtype == nb.float32 else double
-
-
-@inlined
-def _counters(e, k, over_categories):
-    """Return a zero, the number of a sample, the first numbers of categories, and their step."""
-    zero = spread(e.dtype.type(0), e)
-    numbers = load_beside(np.arange(lanes_of(e)).astype(np.uint32), 0, zero)
-    sample = (numbers ^ numbers) | k
-    if over_categories:
-        return zero, sample, numbers, lanes_of(e)
-    return zero, sample, numbers ^ numbers, 1
-
-
-@inlined
-def _whole_power(x, power):
-    """Return x to a power from 1 on."""
-    while not power & 1:
-        x = x * x
-        power >>= 1
-    result = x
-    while power > 1:
-        x = x * x
-        power >>= 1
-        if power & 1:
-            result = result * x
-    return result
-
-
-@inlined
-def _relative(ratio, weight, power, integer):
-    """Return the weight of a category relative to the winner's."""
-    if integer == 0:
-        return exp(log1p(ratio) * power) * weight
-    return _whole_power(1 / (ratio + 1), integer) * weight
-
-
-@inlined
-def _fraction(x, lost, half_step):
-    """Return the fractional part of x, with the digits that its sum has lost."""
-    below = select(x < 1, x, x - 1) + lost
-    return select(below < 1, below, 1 - half_step)
-
-
-@inlined
-def _rule(powers, weights, rule, first, count, temperature, least):
-    """Write r^τ and the weights of a quadrature: see `rbgs.conditional.control_variate`."""
-    lanes = lanes_of(powers)
-    for q in range(count):
-        power = exp(temperature * rule[1, q])
-        store(powers, (first + q) * lanes, select(power < least, least, power))
-        store(weights, (first + q) * lanes, temperature * power * rule[2, q])
-
-
-@inlined
-def _constants(block, over_categories, means, rule, powers, weights, share):
-    """Write 1 + m_j and E[a_j] of `rbgs.conditional.control_variate` for one block.
-
-    The first rows of ``powers`` and ``weights`` belong to the rule ``means``.
-    """
-    lanes, count = lanes_of(block.probs), means.shape[1]
-    zero = spread(block.probs.dtype.type(0), block.probs)
-    total = zero
-    for at in range(0, block.probs.size, lanes):
-        p, mean = load(block.probs, at), zero
-        for q in range(0, count * lanes, lanes):
-            inverse = 1 / (load(powers, q) * (1 - p) + p)
-            mean = mean + (load(weights, q) * inverse) * (p * inverse)
-        store(block.others, at, mean)
-        total = total + mean
-    total = sum_of(total, over_categories)
-    for at in range(0, block.probs.size, lanes):
-        p, result = load(block.probs, at), zero
-        other = (total - load(block.others, at)) * share + 1
-        for q in range(rule.shape[1]):
-            place = (count + q) * lanes
-            inverse = 1 / ((load(powers, place) * (1 - p) + p) * (other + rule[0, q]))
-            result = result + (load(weights, place) * inverse) * (p * inverse)
-        store(block.others, at, other)
-        store(block.expected, at, result)
+    rate: Any
+    weight: Any
+    vec: Any
+    won: Any
+    probs: Any
+    total: Any
+    pairs: Any
+    others: Any
+    expected: Any
+    shift: Any
 
 
 @inlined
@@ -196,16 +72,6 @@ def _make_uniform(block, drawn, n, over_categories):
         # Before the first category comes the last one.
         block.shift[lane] = drawn[n - 1 if over_categories else (n - 1) * lanes + lane]
     return sum_of(of_winner, over_categories)
-
-
-@inlined
-def _draw(e, words, drawn, k, n, keys, over_categories):
-    """Write all E_j of a sample: those given for the first one."""
-    if k > 0:
-        _independent(e, words, k, n, keys, over_categories)
-    else:
-        for at in range(0, e.size, lanes_of(e)):
-            store(e, at, load(drawn, at))
 
 
 @inlined
@@ -258,13 +124,13 @@ def _first_pass(block, r, inverses, phases, at0, at1, over_categories, lattice, 
                 phase0 = spread(phases[at0 + column], phases)
                 phase1 = spread(phases[at1 + column], phases)
             column = (column + step) % GENERATORS
-            e0 = log1p(zero - _fraction(phase0 + drawn, lost, half_step))
-            e1 = log1p(zero - _fraction(phase1 + drawn, lost, half_step))
+            e0 = log1p(zero - fraction(phase0 + drawn, lost, half_step))
+            e1 = log1p(zero - fraction(phase1 + drawn, lost, half_step))
         else:
             e0, e1 = load(r[0], at), load(r[1], at)
         rate, weight, vec = load(block.rate, at), load(block.weight, at), load(block.vec, at)
-        relative0 = _relative(e0 * inverses[0] * rate, weight, power, integer)
-        relative1 = _relative(e1 * inverses[1] * rate, weight, power, integer)
+        relative0 = relative_weight(e0 * inverses[0] * rate, weight, power, integer)
+        relative1 = relative_weight(e1 * inverses[1] * rate, weight, power, integer)
         store(r[0], at, relative0)
         store(r[1], at, relative1)
         total0, total1 = total0 + relative0, total1 + relative1
@@ -329,12 +195,12 @@ def product(
                 row = min(first + (0 if over_categories else lane), temperatures.size - 1)
                 of_lanes[lane] = temperatures[row]
             temperature = load(of_lanes, 0)
-            _rule(powers, weights, means, 0, means.shape[1], temperature, least)
-            _rule(powers, weights, rule, means.shape[1], rule.shape[1], temperature, least)
+            write_rule(powers, weights, means, 0, means.shape[1], temperature, least)
+            write_rule(powers, weights, rule, means.shape[1], rule.shape[1], temperature, least)
         power = -1 / temperature
         _prepare(block, floor, temperature, over_categories)
         if reduced:
-            _constants(block, over_categories, means, rule, powers, weights, share)
+            write_constants(block, over_categories, means, rule, powers, weights, share)
         of_winner = zero
         if lattice:
             of_winner = _make_uniform(block, drawn, n, over_categories)
@@ -348,21 +214,21 @@ def product(
             if lattice:
                 if first == begin or last_sample - first_sample > _SAMPLES:
                     used = min(n, GENERATORS)
-                    _fill_phases(phases, generators, start, count, samples, used)
+                    fill_phases(phases, generators, start, count, samples, used)
                 for k in range(count):
                     u = of_winner + dtype.type(start + k) / dtype.type(samples)
                     u = select(u < 1, u, u - 1)
                     u = select(u < least_uniform, least_uniform, u)
                     store(winners, k * lanes, 1 / log1p(zero - u))
             for k in range(0, count, 2):
+                # The last one of an odd number is taken twice, and counts once.
                 other = min(k + 1, count - 1)
                 used = dtype.type(other - k)
                 if lattice:
                     inverses = (load(winners, k * lanes), load(winners, other * lanes))
                 else:
-                    _draw(r[0], words, drawn, start + k, n, keys, over_categories)
-                    if other > k:
-                        _draw(r[1], words, drawn, start + other, n, keys, over_categories)
+                    draw(r[0], words, drawn, start + k, n, keys, over_categories)
+                    draw(r[1], words, drawn, start + other, n, keys, over_categories)
                     inverses = _inverses(block, r, over_categories)
                 total0, total1, dot0, dot1 = _first_pass(
                     block, r, inverses, phases, k * GENERATORS, other * GENERATORS,

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numba as nb
-import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 from numba.core.datamodel import PrimitiveModel
@@ -18,7 +17,8 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, register_model
 
 BYTES = 64
-Emit = Callable[[Any, Any, Any, list[Any]], Any]
+# Of a builder, the type of the vectors, and the operands.
+Emit = Callable[[Any, Any, list[Any]], Any]
 
 
 class Vector(nb.types.Type):

@@ -1,0 +1,43 @@
+"""The constants of the control variate: see `rbgs.conditional.control_variate`."""
+
+from rbgs.compiled.blocks import sum_of
+from rbgs.compiled.math import exp, inlined
+from rbgs.compiled.vectors import lanes_of, load, select, spread, store
+
+
+@inlined
+def write_rule(powers, weights, rule, first, count, temperature, least):
+    """Write r^τ and the weights of a quadrature: see `rbgs.conditional.control_variate`."""
+    lanes = lanes_of(powers)
+    for q in range(count):
+        power = exp(temperature * rule[1, q])
+        store(powers, (first + q) * lanes, select(power < least, least, power))
+        store(weights, (first + q) * lanes, temperature * power * rule[2, q])
+
+
+@inlined
+def write_constants(block, over_categories, means, rule, powers, weights, share):
+    """Write 1 + m_j and E[a_j] of `rbgs.conditional.control_variate` for one block.
+
+    The first rows of ``powers`` and ``weights`` belong to the rule ``means``.
+    """
+    lanes, count = lanes_of(block.probs), means.shape[1]
+    zero = spread(block.probs.dtype.type(0), block.probs)
+    total = zero
+    for at in range(0, block.probs.size, lanes):
+        p, mean = load(block.probs, at), zero
+        for q in range(0, count * lanes, lanes):
+            inverse = 1 / (load(powers, q) * (1 - p) + p)
+            mean = mean + (load(weights, q) * inverse) * (p * inverse)
+        store(block.others, at, mean)
+        total = total + mean
+    total = sum_of(total, over_categories)
+    for at in range(0, block.probs.size, lanes):
+        p, result = load(block.probs, at), zero
+        other = (total - load(block.others, at)) * share + 1
+        for q in range(rule.shape[1]):
+            place = (count + q) * lanes
+            inverse = 1 / ((load(powers, place) * (1 - p) + p) * (other + rule[0, q]))
+            result = result + (load(weights, place) * inverse) * (p * inverse)
+        store(block.others, at, other)
+        store(block.expected, at, result)
