@@ -56,17 +56,13 @@ def torch_draw(estimator: Any, logits: np.ndarray, cotangent: np.ndarray) -> pee
 
 def jax_door(estimator: Any, logits: np.ndarray, cotangent: np.ndarray) -> peers.Call:
     """Value and gradient through `rbgs.jax`, jitted."""
-    import jax
-
     import rbgs.jax
 
-    @jax.jit
-    def estimate(x: Any, key: Any, g: Any) -> Any:
+    def draw(x: Any, key: Any) -> Any:
         rbgs.set_compiled(True)  # while it is traced
-        value, pull = jax.vjp(lambda x: rbgs.jax.sample(estimator, key, x), x)
-        return value, pull(g)[0]
+        return rbgs.jax.sample(estimator, key, x)
 
-    return peers.with_new_keys(estimate, logits, cotangent)
+    return peers.jax_gradient(draw, logits, cotangent)
 
 
 def keys(shape: tuple[int, ...]) -> Pairs:

@@ -91,6 +91,32 @@ def jax_dense(
     return with_new_keys(estimate, logits, cotangent)
 
 
+def jax_straight_through(logits: np.ndarray, cotangent: np.ndarray, temperature: float) -> Call:
+    """Straight-through Gumbel-softmax in JAX, value and gradient, jitted."""
+    import jax
+
+    def draw(x: Any, key: Any) -> Any:
+        soft = jax.nn.softmax((x + jax.random.gumbel(key, x.shape, x.dtype)) / temperature)
+        hard = jax.nn.one_hot(soft.argmax(axis=-1), x.shape[-1], dtype=x.dtype)
+        return jax.lax.stop_gradient(hard - soft) + soft
+
+    return jax_gradient(draw, logits, cotangent)
+
+
+def jax_gradient(
+    draw: Callable[[Any, Any], Any], logits: np.ndarray, cotangent: np.ndarray
+) -> Call:
+    """Value and gradient of a function of logits and a key, jitted."""
+    import jax
+
+    @jax.jit
+    def estimate(x: Any, key: Any, g: Any) -> Any:
+        value, pull = jax.vjp(lambda x: draw(x, key), x)
+        return value, pull(g)[0]
+
+    return with_new_keys(estimate, logits, cotangent)
+
+
 def ours(
     estimator: Any, logits: np.ndarray, cotangent: np.ndarray, *, compiled: bool = False
 ) -> Call:

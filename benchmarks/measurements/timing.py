@@ -4,6 +4,8 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
 
 def alternate(
     calls: Mapping[str, Callable[[], object]],
@@ -24,3 +26,11 @@ def alternate(
 def ratio(above: Sequence[float], below: Sequence[float]) -> float:
     """Return the median of the ratios within a round."""
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
+
+
+def instructions() -> str:
+    """Name the widest vector instructions of the processor, as NumPy finds them."""
+    found = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
+    names = {"X86_V4": "AVX-512", "AVX512_SKX": "AVX-512", "X86_V3": "AVX2", "AVX2": "AVX2"}
+    wide = [name for extension, name in names.items() if extension in found]
+    return wide[0] if wide else ", ".join(found) or "no vector instructions found"
