@@ -128,7 +128,12 @@ def _load(module: str) -> None:
             )
     _engines[module] = loaded
     if problem is not None:
-        warnings.warn(f"{problem}. {_SILENCE}", RuntimeWarning, stacklevel=2)
+        warn_about_engine(problem)
+
+
+def warn_about_engine(problem: str) -> None:
+    """Warn of what does not work, and say how to turn the engine off."""
+    warnings.warn(f"{problem}. {_SILENCE}", RuntimeWarning, stacklevel=3)
 
 
 def _after_fork_in_child() -> None:

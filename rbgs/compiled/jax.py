@@ -3,13 +3,10 @@
 This module is imported only when it is used: see `rbgs.conditional.samples`.
 """
 
-import ctypes
-from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numba as nb
 import numpy as np
 from jax.experimental.custom_partitioning import custom_partitioning
 
@@ -19,17 +16,25 @@ from rbgs.arrays.tracing import is_traced_by_jax
 from rbgs.arrays.typing import Array
 from rbgs.compiled import kernels
 from rbgs.compiled import numpy as compiled
-from rbgs.compiled.math import HAS_CACHE, jit
-from rbgs.compiled.xla import array, sharing, tells_version, words
+from rbgs.compiled.compiler import jit
+from rbgs.compiled.xla import (
+    WORK,
+    WORTH_A_THREAD,
+    address_of,
+    argument,
+    place,
+    plan,
+    result,
+    serve,
+    target,
+    version,
+)
 from rbgs.conditional.race import whole_power
 
-# Elements: XLA's threads wait without sleeping, for them less work is enough.
-_WORTH_A_THREAD = 2**16
-
-# The operands of the call, those of the rows first, and the numbers in one of them.
+# The operands of the call, those of the rows first, the plan last, and what it holds besides.
 _LOG_PROBS, _VECTOR, _WINNER, _EXPONENTIALS, _TEMPERATURE, _KEY = range(6)
-_LATTICE, _COUNTS, _MEANS, _RULE, _NUMBERS = range(6, 11)
-_SAMPLES, _POWER, _LANES, _PART, _THREADS = range(5)
+_LATTICE, _MEANS, _RULE, _NUMBERS = range(6, 10)
+_POWER, _LANES = WORK + 1, WORK + 2
 
 
 def product(points: Any, vector: Array) -> Array:
@@ -39,15 +44,15 @@ def product(points: Any, vector: Array) -> Array:
     temperature = jnp.reshape(jnp.asarray(points.temperature, dtype), (-1,))
     key = jnp.zeros((2, rows), jnp.int32) if points.key is None else points.key
     of_rows = (points.log_probs, vector, points.winner, points.exponentials, temperature, key)
-    is_shared = n * rows * points.samples >= _WORTH_A_THREAD
+    is_shared = n * rows * points.samples >= WORTH_A_THREAD
     lanes = compiled.lanes_at_once(n, rows, is_shared)
     part = part_size(rows, lanes) if is_shared else max(1, rows)
-    counts = points.samples, whole_power(points.temperature), lanes, part, get_num_threads()
+    numbers = part, get_num_threads(), points.samples, whole_power(points.temperature), lanes
     constants = (
         compiled.lattice(points).astype(np.int32),
-        np.asarray(counts, np.int32),
         *compiled.rules(points),
         np.asarray(compiled.numbers(dtype), dtype),
+        np.asarray(numbers, np.int32),
     )
     call = _over_batches if any(map(is_traced_by_jax, of_rows)) else _call
     return call(*of_rows, *constants)
@@ -57,8 +62,8 @@ def _call(*operands: Array) -> Array:
     """Call the compiled function; axes before those named above number a batch."""
     vector = operands[_VECTOR]
     sharding = explicit_sharding(vector)
-    result = jax.ShapeDtypeStruct(vector.shape, vector.dtype, sharding=sharding)
-    return jax.ffi.ffi_call(_target(vector.dtype.name), result)(*operands)
+    shape = jax.ShapeDtypeStruct(vector.shape, vector.dtype, sharding=sharding)
+    return jax.ffi.ffi_call(target(_PRODUCTS[vector.dtype.name]), shape)(*operands)
 
 
 def _partition(mesh: Any, operands: Any, result: Any) -> tuple[Any, ...]:
@@ -78,8 +83,8 @@ def _sharding_rule(mesh: Any, operands: Any, results: Any) -> tuple[str, dict[st
     """Return which axes are spread together: those of batches, and that of the rows ``r``."""
     temperature = "t" if operands[_TEMPERATURE].shape[-1] == 1 else "r"
     of_rows = f"{'... n r,' * 4} ... {temperature}, ... w r"
-    rule = f"{of_rows}, l, c, i m, j k, u -> ... n r"
-    whole = [axis for axis in "ntwlcimjku" if axis in rule]
+    rule = f"{of_rows}, l, i m, j k, u, c -> ... n r"
+    whole = [axis for axis in "ntwlimjkuc" if axis in rule]
     return rule, {"need_replication_factors": tuple(whole)}
 
 
@@ -104,79 +109,51 @@ def _(size: int, is_batched: list[bool], *operands: Array) -> tuple[Array, bool]
     return _over_batches(*of_rows, *operands[_LATTICE:]), True
 
 
-@lru_cache
-def _target(dtype: str) -> str:
-    """Register the function for a dtype, and return its name."""
-    name = f"rbgs_product_{dtype}"
-    address = ctypes.c_void_p(_handler(dtype).address)
-    jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(address), platform="cpu")
-    return name
+@jit
+def _part(frame, part, dtype):
+    i, begin, end = place(frame, part)
+    counts = plan(frame)
+    samples, power, lanes = counts[WORK], counts[_POWER], counts[_LANES]
+    numbers = argument(frame, _NUMBERS, 1, 0, dtype)[0]
+    kernels.product(
+        result(frame, 0, 2, i, dtype),
+        begin,
+        end,
+        np.int64(lanes),
+        np.int64(0),
+        np.int64(samples),
+        argument(frame, _LOG_PROBS, 2, i, dtype),
+        argument(frame, _VECTOR, 2, i, dtype),
+        argument(frame, _WINNER, 2, i, dtype),
+        argument(frame, _EXPONENTIALS, 2, i, dtype),
+        argument(frame, _TEMPERATURE, 1, i, dtype)[0],
+        np.int64(power),
+        argument(frame, _KEY, 2, i, np.uint32),
+        argument(frame, _LATTICE, 1, 0, np.int32)[0],
+        np.int64(samples),
+        argument(frame, _MEANS, 2, 0, dtype),
+        argument(frame, _RULE, 2, 0, dtype),
+        numbers[0],
+        numbers[1],
+        numbers[2],
+        numbers[3],
+    )
+
+
+# What XLA calls. What is called here is at the top level of a file: see `rbgs.compiled.compiler`.
+@jit
+def product_float32(frame):
+    """Compute the product in single precision."""
+    return serve(frame, address_of(_part, (np.float32,)))
 
 
 @jit
-def _extent(frame):
-    """Return the shape of the result: the batch as one axis, categories, rows."""
-    result = words(words(frame[14], 1)[0], 6)
-    sizes, batches = words(result[5], result[4]), 1
-    for axis in range(result[4] - 2):
-        batches *= sizes[axis]
-    return batches, sizes[result[4] - 2], sizes[result[4] - 1]
+def product_float64(frame):
+    """Compute the product in double precision."""
+    return serve(frame, address_of(_part, (np.float64,)))
 
 
-@jit
-def _counts(frame):
-    return array(words(frame[9], frame[7]), _COUNTS, 1, 0, np.int32, 4)[0]
+_PRODUCTS = {"float32": product_float32, "float64": product_float64}
 
-
-@lru_cache  # which keeps it, too: XLA has its address only
-def _handler(name: str) -> Any:
-    """Compile the function that XLA calls, for the dtype of that name."""
-    dtype, width = np.dtype(name).type, np.dtype(name).itemsize
-
-    @jit
-    def run(address, part):
-        frame = words(address, 15)
-        given, results = words(frame[9], frame[7]), words(frame[14], 1)
-        rows, counts = _extent(frame)[2], _counts(frame)
-        parts = -(-rows // counts[_PART])
-        i, begin = part // parts, part % parts * counts[_PART]
-        out = array(results, 0, 2, i, dtype, width)
-        numbers = array(given, _NUMBERS, 1, 0, dtype, width)[0]
-        kernels.product(
-            out,
-            begin,
-            min(begin + counts[_PART], rows),
-            counts[_LANES],
-            0,
-            counts[_SAMPLES],
-            array(given, _LOG_PROBS, 2, i, dtype, width),
-            array(given, _VECTOR, 2, i, dtype, width),
-            array(given, _WINNER, 2, i, dtype, width),
-            array(given, _EXPONENTIALS, 2, i, dtype, width),
-            array(given, _TEMPERATURE, 1, i, dtype, width)[0],
-            counts[_POWER],
-            array(given, _KEY, 2, i, np.uint32, 4),
-            array(given, _LATTICE, 1, 0, np.int32, 4)[0],
-            counts[_SAMPLES],
-            array(given, _MEANS, 2, 0, dtype, width),
-            array(given, _RULE, 2, 0, dtype, width),
-            numbers[0],
-            numbers[1],
-            numbers[2],
-            numbers[3],
-        )
-
-    share = sharing(run)
-
-    def handler(address: Any) -> Any:
-        frame = nb.carray(address, (15,))
-        if tells_version(frame):
-            return 0
-        (batches, n, rows), counts = _extent(frame), _counts(frame)
-        elements = batches * n * rows * counts[_SAMPLES]
-        threads = counts[_THREADS] if elements >= _WORTH_A_THREAD else 1
-        share(frame.ctypes.data, batches * -(-rows // counts[_PART]), threads)
-        return 0
-
-    signature = nb.types.int64(nb.types.CPointer(nb.types.int64))
-    return nb.cfunc(signature, cache=HAS_CACHE)(handler)
+# Called here, so that a JAX whose interface has another version fails the import.
+target(version)

@@ -6,11 +6,11 @@ belongs to them stays in the first cache.
 
 import numpy as np
 
+from rbgs.compiled.compiler import jit
 from rbgs.compiled.math import (
     exp,
     expm1,
     further_bits,
-    jit,
     log,
     log1p,
     threefry,

@@ -10,38 +10,11 @@ from typing import Any
 
 import numba as nb
 import numpy as np
-from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import overload
 from numpy.polynomial import Chebyshev, Polynomial
 
+from rbgs.compiled.compiler import jit
 from rbgs.random.threefry import SPREAD
-
-if nb.config.DISABLE_JIT:
-    raise ImportError("NUMBA_DISABLE_JIT is set")
-
-
-def _has_cache() -> bool:
-    try:
-        nb.njit(cache=True)(_has_cache)
-    except RuntimeError:
-        return False
-    return True
-
-
-# Whether Numba finds a folder to keep what it compiled in. All of the engine lies in one.
-HAS_CACHE = _has_cache()
-
-COMPILER_LOCK = global_compiler_lock._lock
-
-# No "nnan" and "ninf": a row that cannot be answered is NaN. No "reassoc": differences of nearly
-# equal numbers come first, and every loop is over lanes, where it makes nothing faster. Divisions
-# that raise do not vectorise.
-jit = nb.njit(
-    cache=HAS_CACHE,
-    nogil=True,
-    error_model="numpy",
-    fastmath={"contract", "arcp", "nsz"},
-)
 
 
 def _polynomial(function: Any, domain: tuple[float, float], degree: int) -> tuple[np.float32, ...]:

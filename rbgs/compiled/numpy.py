@@ -14,7 +14,7 @@ import numpy as np
 from rbgs.arrays.loops import is_worth_threads, share_work
 from rbgs.arrays.typing import Array
 from rbgs.compiled import kernels
-from rbgs.compiled.math import COMPILER_LOCK, HAS_CACHE
+from rbgs.compiled.compiler import COMPILER_LOCK, HAS_CACHE
 from rbgs.conditional import control_variate
 from rbgs.conditional.lattice import generators
 from rbgs.conditional.race import lowest_log_prob, whole_power
@@ -129,7 +129,7 @@ def lattice(points: Any) -> Array:
 
 @lru_cache
 def _lattice(samples: int) -> Array:
-    return _given(() if samples == 1 else generators(samples), np.int64)
+    return _given(() if samples == 1 else generators(samples), np.int32)
 
 
 def rules(points: Any) -> tuple[Array, Array]:
