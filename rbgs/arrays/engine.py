@@ -39,10 +39,15 @@ _was_interrupted = False
 def set_compiled(flag: bool) -> None:
     """Set whether NumPy arrays go through the compiled engine, if it is installed.
 
-    The engine needs Numba, the extra ``fast``. It computes the same, up to rounding. Its first call
-    compiles for some seconds; later processes load what was compiled from Numba's cache. Where
-    Numba is installed but does not work, a warning says so once, and NumPy computes alone. The
-    environment variable ``RBGS_COMPILED=0`` turns the engine off at import.
+    The engine needs Numba, the extra ``fast``. It computes the same, up to rounding. JAX's programs
+    for processors call it, too. The first call ever compiles for some seconds, for each dtype, and
+    so does the first derivative in JAX; later processes load what was compiled, from the folder
+    that the environment variable ``NUMBA_CACHE_DIR`` names or one that Numba finds. Where none can
+    be written to, a warning says so once, and every process compiles.
+
+    Where Numba is installed but does not work, a warning says so once, and NumPy computes alone;
+    where JAX's foreign functions have another interface, so does XLA. The environment variable
+    ``RBGS_COMPILED=0`` turns the engine off at import.
 
     Parameters
     ----------
