@@ -39,10 +39,15 @@ _was_interrupted = False
 def set_compiled(flag: bool) -> None:
     """Set whether NumPy arrays go through the compiled engine, if it is installed.
 
-    The engine needs Numba, the extra ``fast``. It computes the same, up to rounding. Its first call
-    compiles for some seconds; later processes load what was compiled from Numba's cache. Where
-    Numba is installed but does not work, a warning says so once, and NumPy computes alone. The
-    environment variable ``RBGS_COMPILED=0`` turns the engine off at import.
+    The engine needs Numba, the extra ``fast``. It computes the same, up to rounding. JAX's programs
+    for processors call it, too. The first call ever compiles for some seconds, for each dtype, and
+    so does the first derivative in JAX; later processes load what was compiled, from the folder
+    that the environment variable ``NUMBA_CACHE_DIR`` names or one that Numba finds. Where none can
+    be written to, a warning says so once, and every process compiles.
+
+    Where Numba is installed but does not work, a warning says so once, and NumPy computes alone;
+    where JAX's foreign functions have another interface, so does XLA. The environment variable
+    ``RBGS_COMPILED=0`` turns the engine off at import.
 
     Parameters
     ----------
@@ -80,15 +85,10 @@ def is_compiled() -> bool:
     return _engine(_FOR_NUMPY) is not None
 
 
-def engine_for_numpy(x: Array) -> Any:
-    """Return the compiled engine if ``x`` is an array of NumPy that it takes, otherwise None."""
-    if not isinstance(x, np.ndarray) or x.dtype.type not in (np.float32, np.float64):
-        return None
-    return _engine(_FOR_NUMPY)
-
-
-def engine_for_jax(x: Array) -> Any:
-    """Return the compiled engine if ``x`` is an array of JAX that it takes, otherwise None."""
+def engine_for(x: Array) -> Any:
+    """Return the compiled engine if it takes ``x``, an array of NumPy or JAX, otherwise None."""
+    if isinstance(x, np.ndarray):
+        return _engine(_FOR_NUMPY) if x.dtype.type in (np.float32, np.float64) else None
     return _engine(_FOR_JAX) if is_jax_on_cpu(x) else None
 
 
@@ -128,7 +128,12 @@ def _load(module: str) -> None:
             )
     _engines[module] = loaded
     if problem is not None:
-        warnings.warn(f"{problem}. {_SILENCE}", RuntimeWarning, stacklevel=2)
+        warn_about_engine(problem)
+
+
+def warn_about_engine(problem: str) -> None:
+    """Warn of what does not work, and say how to turn the engine off."""
+    warnings.warn(f"{problem}. {_SILENCE}", RuntimeWarning, stacklevel=3)
 
 
 def _after_fork_in_child() -> None:

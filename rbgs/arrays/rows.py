@@ -8,7 +8,7 @@ import numpy as np
 from array_api_compat import is_numpy_namespace
 
 from rbgs.arrays.devices import device, explicit_sharding, merged, reshape, respread
-from rbgs.arrays.engine import engine_for_numpy
+from rbgs.arrays.engine import engine_for
 from rbgs.arrays.inputs import (
     check_broadcast,
     check_like,
@@ -187,7 +187,7 @@ def read_logits(logits: Array, mask: Array | None = None, axis: int = -1) -> Row
 
 def normalise(logits: Array) -> tuple[Array, Array]:
     """Return log-probabilities ``(n, rows)``, and which rows are valid: the others are NaN."""
-    engine = engine_for_numpy(logits)
+    engine = engine_for(logits)
     if engine is not None:
         compiled: tuple[Array, Array] = engine.normalise(logits)
         return compiled

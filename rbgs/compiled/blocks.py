@@ -5,7 +5,7 @@ to each other. It copies what it works on into a block of whole vectors, which t
 hold, and its result back.
 """
 
-from rbgs.compiled.math import inlined
+from rbgs.compiled.compiler import inlined
 from rbgs.compiled.vectors import lanes_of, load, store, sum_of_lanes
 
 

@@ -1,7 +1,8 @@
 """The constants of the control variate: see `rbgs.conditional.control_variate`."""
 
 from rbgs.compiled.blocks import sum_of
-from rbgs.compiled.math import exp, inlined
+from rbgs.compiled.compiler import inlined
+from rbgs.compiled.math import exp
 from rbgs.compiled.vectors import lanes_of, load, select, spread, store
 
 
@@ -10,9 +11,9 @@ def write_rule(powers, weights, rule, first, count, temperature, least):
     """Write r^τ and the weights of a quadrature: see `rbgs.conditional.control_variate`."""
     lanes = lanes_of(powers)
     for q in range(count):
-        power = exp(temperature * rule[1, q])
+        power = exp(temperature * rule[count + q])
         store(powers, (first + q) * lanes, select(power < least, least, power))
-        store(weights, (first + q) * lanes, temperature * power * rule[2, q])
+        store(weights, (first + q) * lanes, temperature * power * rule[2 * count + q])
 
 
 @inlined
@@ -21,7 +22,7 @@ def write_constants(block, over_categories, means, rule, powers, weights, share)
 
     The first rows of ``powers`` and ``weights`` belong to the rule ``means``.
     """
-    lanes, count = lanes_of(block.probs), means.shape[1]
+    lanes, count = lanes_of(block.probs), means.size // 3
     zero = spread(block.probs.dtype.type(0), block.probs)
     total = zero
     for at in range(0, block.probs.size, lanes):
@@ -35,9 +36,9 @@ def write_constants(block, over_categories, means, rule, powers, weights, share)
     for at in range(0, block.probs.size, lanes):
         p, result = load(block.probs, at), zero
         other = (total - load(block.others, at)) * share + 1
-        for q in range(rule.shape[1]):
+        for q in range(rule.size // 3):
             place = (count + q) * lanes
-            inverse = 1 / ((load(powers, place) * (1 - p) + p) * (other + rule[0, q]))
+            inverse = 1 / ((load(powers, place) * (1 - p) + p) * (other + rule[q]))
             result = result + (load(weights, place) * inverse) * (p * inverse)
         store(block.others, at, other)
         store(block.expected, at, result)

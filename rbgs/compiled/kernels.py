@@ -6,7 +6,8 @@ Arrays are flat, rows are taken from ``begin`` to ``end``: see `rbgs.compiled.bl
 import numpy as np
 
 from rbgs.compiled.blocks import pack, sizes_of, sum_of, unpack
-from rbgs.compiled.math import exp, jit, log, log1p
+from rbgs.compiled.compiler import jit
+from rbgs.compiled.math import exp, log, log1p
 from rbgs.compiled.vectors import (
     lanes_of,
     largest_of_lanes,

@@ -10,45 +10,11 @@ from typing import Any
 
 import numba as nb
 import numpy as np
-from numba.core.compiler_lock import global_compiler_lock
-from numba.extending import overload
 from numpy.polynomial import Chebyshev, Polynomial
 
+from rbgs.compiled.compiler import inlined, precise
 from rbgs.compiled.vectors import as_bits_of, convert, floor, select
 from rbgs.random.threefry import SPREAD
-
-if nb.config.DISABLE_JIT:
-    raise ImportError("NUMBA_DISABLE_JIT is set")
-
-
-def _has_cache() -> bool:
-    try:
-        nb.njit(cache=True)(_has_cache)
-    except RuntimeError:
-        return False
-    return True
-
-
-# Whether Numba finds a folder to keep what it compiled in. All of the engine lies in one.
-HAS_CACHE = _has_cache()
-
-COMPILER_LOCK = global_compiler_lock._lock
-
-# No "nnan" and "ninf": a row that cannot be answered is NaN. No "reassoc": differences of nearly
-# equal numbers come first.
-_OPTIONS: dict[str, Any] = {
-    "nogil": True,
-    "error_model": "numpy",
-    "fastmath": {"contract", "arcp", "nsz"},
-}
-jit = nb.njit(cache=HAS_CACHE, **_OPTIONS)
-# For what is part of those functions, and so of what is kept of them.
-inlined = nb.njit(forceinline=True, **_OPTIONS)
-
-
-def precise(function: Any) -> Any:
-    """Let Numba take a function by the precision of its arguments, as ``overload`` does."""
-    return overload(function, jit_options={"forceinline": True, **_OPTIONS})
 
 
 def _polynomial(

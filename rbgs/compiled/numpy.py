@@ -15,7 +15,7 @@ from rbgs.arrays.layout import is_row_by_row
 from rbgs.arrays.loops import is_worth_threads, share_work
 from rbgs.arrays.typing import Array
 from rbgs.compiled import kernels
-from rbgs.compiled.math import COMPILER_LOCK, HAS_CACHE
+from rbgs.compiled.compiler import COMPILER_LOCK, HAS_CACHE
 from rbgs.compiled.points import GENERATORS
 from rbgs.compiled.product import product as multiply
 from rbgs.compiled.vectors import BYTES
@@ -40,7 +40,7 @@ def normalise(logits: Array) -> tuple[Array, Array]:
     def task(begin: int, end: int) -> None:
         kernels.normalise(log_probs, valid, begin, end, n, over_categories, logits)
 
-    share_work(task, rows, step(logits, over_categories), logits.size)
+    share_work(task, rows, step(logits.dtype, over_categories), logits.size)
     return _shaped(log_probs, n, over_categories), valid
 
 
@@ -51,7 +51,7 @@ def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array]:
     dtype = log_probs.dtype.type
     given = (
         *(_flat(x, dtype, over_categories) for x in (log_probs, uniforms)),
-        *(dtype(x) for x in bounds(float(np.finfo(dtype).eps))),
+        *uniform_bounds(log_probs.dtype),
     )
     index = np.empty(rows, np.int64)
     winner, remaining = np.empty(n * rows, dtype), np.empty(n * rows, dtype)
@@ -59,7 +59,7 @@ def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array]:
     def task(begin: int, end: int) -> None:
         kernels.race(index, winner, remaining, begin, end, n, over_categories, *given)
 
-    share_work(task, rows, step(winner, over_categories), 2 * winner.size)
+    share_work(task, rows, step(winner.dtype, over_categories), 2 * winner.size)
     return index, *(_shaped(x, n, over_categories) for x in (winner, remaining))
 
 
@@ -81,7 +81,7 @@ def product(points: Any, vector: Array) -> Array:
         *numbers(np.dtype(dtype)),
     )
     elements = n * rows * samples
-    block = step(vector, over_categories)
+    block = step(vector.dtype, over_categories)
     if rows >= _PARTS * block or not is_worth_threads(elements):
         result = np.empty(n * rows, dtype)
 
@@ -104,9 +104,9 @@ def product(points: Any, vector: Array) -> Array:
     return _shaped(np.sum(results, axis=0), n, over_categories)
 
 
-def step(array: Array, over_categories: bool) -> int:
+def step(dtype: Any, over_categories: bool) -> int:
     """Return how many rows a block has."""
-    return 1 if over_categories else BYTES // array.itemsize
+    return 1 if over_categories else BYTES // dtype.itemsize
 
 
 def _flat(x: Any, dtype: Any, over_categories: bool) -> Array:
@@ -154,9 +154,15 @@ def rules(points: Any) -> tuple[Array, Array]:
 
 @lru_cache
 def _rule(count: int, dtype: Any) -> Array:
-    """Return nodes, their logarithms and weights of a quadrature, ``(3, count)``."""
+    """Return nodes, their logarithms and weights of a quadrature, one after the other."""
     nodes, weights = control_variate.RULES[count] if count else ((), ())
-    return _given([nodes, np.log(nodes), weights], dtype)
+    return _given([nodes, np.log(nodes), weights], dtype).reshape(-1)
+
+
+@lru_cache
+def uniform_bounds(dtype: Any) -> Array:
+    """Return what uniforms are kept within: see `rbgs.random.noise.exponential`."""
+    return np.asarray(bounds(float(np.finfo(dtype).eps)), dtype)
 
 
 @lru_cache

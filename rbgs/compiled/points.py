@@ -7,16 +7,8 @@ import numba as nb
 import numpy as np
 
 from rbgs.compiled.blocks import sizes_of
-from rbgs.compiled.math import (
-    exp,
-    further_bits,
-    inlined,
-    log1p,
-    precise,
-    threefry,
-    uniform_double,
-    uniform_single,
-)
+from rbgs.compiled.compiler import inlined, precise
+from rbgs.compiled.math import exp, further_bits, log1p, threefry, uniform_double, uniform_single
 from rbgs.compiled.vectors import convert, lanes_of, load, load_beside, select, spread, store
 
 # Generators of a lattice.

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rbgs.compiled.blocks import pack, sizes_of, sum_of, unpack
+from rbgs.compiled.compiler import inlined, jit
 from rbgs.compiled.control_variate import write_constants, write_rule
-from rbgs.compiled.math import exp, expm1, inlined, jit, log1p
+from rbgs.compiled.math import exp, expm1, log1p
 from rbgs.compiled.points import GENERATORS, draw, fill_phases, fraction, relative_weight
 from rbgs.compiled.vectors import lanes_of, load, load_beside, select, spread, store
 
@@ -171,7 +172,7 @@ def product(
     rows = vector.size // n
     zero = spread(dtype.type(0), vector)
     least_uniform = dtype.type(np.finfo(dtype).eps / 4)
-    lattice, reduced = generators.size > 0, rule.shape[1] > 0
+    lattice, reduced = generators.size > 0, rule.size > 0
     block = _Block(
         np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype),
         np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype),
@@ -180,7 +181,7 @@ def product(
     drawn, words = block.shift[lanes:], np.ones(size, dtype)
     r = (np.ones(size, dtype), np.ones(size, dtype))
     phases, winners = np.empty(_SAMPLES * GENERATORS, dtype), np.empty(_SAMPLES * lanes, dtype)
-    nodes = (means.shape[1] + rule.shape[1]) * lanes
+    nodes = ((means.size + rule.size) // 3) * lanes
     powers, weights = np.empty(nodes, dtype), np.empty(nodes, dtype)
     temperature, of_lanes = zero, np.empty(lanes, dtype)
     key0, key1 = np.empty(lanes, np.uint32), np.empty(lanes, np.uint32)
@@ -195,8 +196,8 @@ def product(
                 row = min(first + (0 if over_categories else lane), temperatures.size - 1)
                 of_lanes[lane] = temperatures[row]
             temperature = load(of_lanes, 0)
-            write_rule(powers, weights, means, 0, means.shape[1], temperature, least)
-            write_rule(powers, weights, rule, means.shape[1], rule.shape[1], temperature, least)
+            write_rule(powers, weights, means, 0, means.size // 3, temperature, least)
+            write_rule(powers, weights, rule, means.size // 3, rule.size // 3, temperature, least)
         power = -1 / temperature
         _prepare(block, floor, temperature, over_categories)
         if reduced:

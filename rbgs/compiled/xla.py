@@ -7,37 +7,54 @@ interface: ``xla/ffi/api/c_api.h``, version 0. As words of 64 bits, with what is
 word  of the frame                                          word  of the interface
 ====  ====================================================  ====  ================================
 1     extension, if XLA asks for the version                4     version: major, minor
-2     address of the interface                              8     function that frees an error
-3     context of the execution                              17    function that schedules a task
-7, 9  number of arguments, address of their addresses
+2     address of the interface                              6     function that makes an error
+3     context of the execution                              8     function that frees an error
+7, 9  number of arguments, address of their addresses       17    function that schedules a task
 14    address of the addresses of the results
 ====  ====================================================  ====  ================================
 
-The version is asked for once, when the function is registered.
+A compiled function takes its share of a call in parts of the rows of the first result, whose axes
+before the last two number a batch: it is called with the address of the frame, the number of a part
+and a dtype. The last argument of the call is the plan, 32-bit integers: `PART`, `THREADS`, `WORK`,
+and what else the function needs.
 """
 
+import ctypes
 import os
+from functools import lru_cache
 from typing import Any
 
+import jax
 import numba as nb
 import numpy as np
 from llvmlite import ir
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-from rbgs.compiled.math import jit
+from rbgs.compiled.compiler import inlined, jit
+
+# Of the plan: rows in a part, the threads that may share it, and the work for an element.
+PART, THREADS, WORK = range(3)
+
+# Elements times work: XLA's threads wait without sleeping, for them less is enough.
+WORTH_A_THREAD = 2**16
+
+MAJOR = 0  # the version of the interface with this layout
+_METADATA = 1  # the type of the extension
+_RESOURCE_EXHAUSTED = 8
+_MESSAGE = np.frombuffer(b"rbgs: no memory is left for the compiled engine\0", np.uint8)
+
+# Words of what the threads share: counters, the number of parts, the function and its frame, the
+# threads that still look at it, and the arguments of a call to XLA.
+_NEXT, _DONE, _FAILED, _PARTS, _FUNCTION, _FRAME, _USERS, _CALL, _SIZE = 0, 1, 2, 3, 4, 5, 6, 7, 12
 
 _let_others_run = nb.types.ExternalFunction(
     "SwitchToThread" if os.name == "nt" else "sched_yield", nb.types.int32()
 )
-_METADATA = 1  # the type of the extension
-
-# Words of what the threads share: two counters, the number of parts, the frame, the threads that
-# still look at it, and the arguments of a call to XLA.
-_NEXT, _DONE, _PARTS, _FRAME, _USERS, _CALL, _SIZE = 0, 1, 2, 3, 4, 5, 10
 
 
 @intrinsic
-def pointer(_: Any, address: Any) -> Any:
+def _pointer(_: Any, address: Any) -> Any:
     """Turn an address into a pointer."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -46,36 +63,14 @@ def pointer(_: Any, address: Any) -> Any:
     return nb.types.voidptr(nb.types.int64), generate
 
 
-@jit
-def words(address, count):
-    """Return the words of 64 bits at an address."""
-    return nb.carray(pointer(address), (count,), np.int64)
+@intrinsic
+def _read_only(_: Any, array: Any) -> Any:
+    """Return an array as one that cannot be written to: for such kernels are compiled."""
 
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return arguments[0]
 
-@jit
-def tells_version(frame):
-    """Answer XLA's question for the version, if that is what it asks."""
-    if frame[1] == 0:
-        return False
-    extension = words(frame[1], 4)
-    if np.int32(extension[1]) != _METADATA:
-        return False
-    metadata = nb.carray(pointer(extension[3]), (9,), np.int32)
-    minor = nb.carray(pointer(frame[2]), (10,), np.int32)[9]
-    metadata[6], metadata[7] = 0, minor  # another major version would be another layout
-    metadata[8] = 0
-    return True
-
-
-@jit
-def array(addresses, number, rank, batch, dtype, size):
-    """Return one array of a batch: its buffer's axes before the last ``rank`` number the batch."""
-    buffer = words(addresses[number], 6)
-    sizes = words(buffer[5], buffer[4])
-    columns = sizes[buffer[4] - 1]
-    rows = sizes[buffer[4] - 2] if rank == 2 else 1
-    offset = batch * rows * columns * size
-    return nb.carray(pointer(buffer[3] + offset), (rows, columns), dtype)
+    return array.copy(readonly=True)(array), generate
 
 
 @intrinsic
@@ -108,100 +103,213 @@ def _add(_: Any, address: Any, value: Any) -> Any:
 
 
 @intrinsic
-def _call(_: Any, function: Any, arguments: Any) -> Any:
-    """Call a function of the interface, given the address of its arguments."""
+def _call(_: Any, function: Any, given: Any) -> Any:
+    """Call the function at an address with a tuple of words, and return the word it returns."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word = ir.IntType(64)
-        function = builder.inttoptr(arguments[0], ir.FunctionType(word, [word]).as_pointer())
-        return builder.call(function, [arguments[1]])
+        word, values = ir.IntType(64), cgutils.unpack_tuple(builder, arguments[1])
+        kind = ir.FunctionType(word, [word] * len(values))
+        return builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), values)
 
-    return nb.types.int64(nb.types.int64, nb.types.int64), generate
+    return nb.types.int64(nb.types.int64, nb.types.UniTuple(nb.types.int64, len(given))), generate
 
 
 @intrinsic
-def _task(typing: Any, function: Any) -> Any:
-    """Return the address of a compiled function of one word, as C calls it."""
-    function.get_call_type(typing, (nb.types.int64,), {})
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        compiled = function.dispatcher.overloads[(nb.types.int64,)]
-        context.active_code_library.add_linking_library(compiled.library)
-        word, kind = ir.IntType(64), ir.FunctionType(ir.VoidType(), [ir.IntType(64)])
-        outer = ir.Function(builder.module, kind, f"{compiled.fndesc.mangled_name}.task")
-        outer.linkage = "internal"
-        inside = ir.IRBuilder(outer.append_basic_block())
-        inner = context.declare_function(builder.module, compiled.fndesc)
-        context.call_conv.call_function(
-            inside, inner, compiled.fndesc.restype, compiled.fndesc.argtypes, outer.args
-        )
-        inside.ret_void()
-        return builder.ptrtoint(outer, word)
-
-    return nb.types.int64(function), generate
-
-
-def sharing(run: Any) -> Any:
-    """Return a compiled function that runs the parts of a call, also on the threads of XLA.
-
-    Each thread takes the next part until none is left. The one that was called does so too, so it
-    never waits for a thread that has not begun; a thread that comes too late finds nothing to do.
+def address_of(typing: Any, function: Any, types: Any) -> Any:
+    """Return the address of a compiled function, as C calls it with words.
 
     Parameters
     ----------
-    run : compiled function
-        Called with the address of the frame and the number of a part.
+    function : compiled function
+        Of words, and of ``types`` behind them.
+    types : tuple
+        Dtypes.
 
     Returns
     -------
-    compiled function
-        Of the address of the frame, the number of parts and the number of threads.
+    int
+        The function there returns 1 if ``function`` raises, otherwise 0.
     """
+    words = function.dispatcher.py_func.__code__.co_argcount - len(types)
+    given = (*[nb.types.int64] * words, *types)
+    function.get_call_type(typing, given, {})
 
-    @jit
-    def take(state):
-        shared = words(state, _SIZE)
-        while True:
-            part = _add(state + 8 * _NEXT, 1)
-            if part >= shared[_PARTS]:
-                return
-            run(shared[_FRAME], part)
-            _add(state + 8 * _DONE, 1)
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        compiled = function.dispatcher.overloads[given]
+        context.active_code_library.add_linking_library(compiled.library)
+        word = ir.IntType(64)
+        name = f"{compiled.fndesc.mangled_name}.called_by_c"
+        outer = ir.Function(builder.module, ir.FunctionType(word, [word] * words), name)
+        outer.linkage = "internal"
+        inside = ir.IRBuilder(outer.append_basic_block())
+        inner = context.declare_function(builder.module, compiled.fndesc)
+        empty = [ir.Constant(context.get_value_type(x), None) for x in types]
+        status, _ = context.call_conv.call_function(
+            inside,
+            inner,
+            compiled.fndesc.restype,
+            compiled.fndesc.argtypes,
+            [*outer.args, *empty],
+        )
+        inside.ret(inside.zext(status.is_error, word))
+        return builder.ptrtoint(outer, word)
 
-    @jit
-    def leave(state):
-        if _add(state + 8 * _USERS, -1) == 1:
-            _free(state)
+    return nb.types.int64(function, types), generate
 
-    @jit
-    def assist(state):
-        take(state)
-        leave(state)
 
-    @jit
-    def share(address, parts, threads):
-        frame = words(address, 15)
-        interface = words(frame[2], 18)
-        helpers = min(parts, threads) - 1
-        if helpers < 1:
-            for part in range(parts):
-                run(address, part)
+@inlined
+def _words(address, count):
+    """Return the words of 64 bits at an address."""
+    return nb.carray(_pointer(address), (count,), np.int64)
+
+
+@inlined
+def _shape(buffer, rank):
+    """Return the shape of a buffer: the axes before the last ``rank`` as one, and two."""
+    axes = buffer[4]
+    sizes, batches = _words(buffer[5], axes), 1
+    for axis in range(axes - rank):
+        batches *= sizes[axis]
+    return batches, sizes[axes - 2] if rank == 2 else 1, sizes[axes - 1]
+
+
+@inlined
+def _argument(frame, number):
+    return _words(_words(_words(frame, 10)[9], number + 1)[number], 6)
+
+
+@inlined
+def _result(frame, number):
+    return _words(_words(_words(frame, 15)[14], number + 1)[number], 6)
+
+
+@inlined
+def argument(frame, number, rank, batch, dtype):
+    """Return the numbers of an argument: of its last ``rank`` axes, those before number a batch."""
+    buffer = _argument(frame, number)
+    batches, n, rows = _shape(buffer, rank)
+    return _read_only(nb.carray(_pointer(buffer[3]), (batches, n * rows), dtype)[batch])
+
+
+@inlined
+def result(frame, number, rank, batch, dtype):
+    """Return the numbers of a result, as those of an argument."""
+    buffer = _result(frame, number)
+    batches, n, rows = _shape(buffer, rank)
+    return nb.carray(_pointer(buffer[3]), (batches, n * rows), dtype)[batch]
+
+
+@inlined
+def plan(frame):
+    """Return the numbers that the last argument holds."""
+    return argument(frame, _words(frame, 10)[7] - 1, 1, 0, np.int32)
+
+
+@inlined
+def place(frame, part):
+    """Return where a part is: the number in the batch, its first and last row; and the sizes."""
+    (_, n, rows), size = _shape(_result(frame, 0), 2), plan(frame)[PART]
+    parts = -(-rows // size)
+    begin = part % parts * size
+    return part // parts, begin, min(begin + size, rows), n, rows
+
+
+@jit
+def _take(state):
+    """Call the function for the next part, until none is left."""
+    shared = _words(state, _SIZE)
+    while True:
+        part = _add(state + 8 * _NEXT, 1)
+        if part >= shared[_PARTS]:
             return
-        state = _allocate(8 * _SIZE)
-        shared = words(state, _SIZE)
-        shared[_NEXT] = shared[_DONE] = 0
-        shared[_PARTS], shared[_FRAME], shared[_USERS] = parts, address, helpers + 1
-        call = shared[_CALL:]
-        for _ in range(helpers):
-            call[0], call[1], call[2], call[3], call[4] = 40, 0, frame[3], _task(assist), state
-            error = _call(interface[17], state + 8 * _CALL)
-            if error != 0:  # there are no threads
-                call[0], call[1], call[2] = 24, 0, error
-                _call(interface[8], state + 8 * _CALL)
-                leave(state)
-        take(state)
-        while _add(state + 8 * _DONE, 0) < parts:
-            _let_others_run()
-        leave(state)
+        _add(state + 8 * _FAILED, _call(shared[_FUNCTION], (shared[_FRAME], part)))
+        _add(state + 8 * _DONE, 1)
 
-    return share
+
+@inlined
+def _leave(state):
+    if _add(state + 8 * _USERS, -1) == 1:
+        _free(state)
+
+
+@jit
+def _assist(state):
+    _take(state)
+    _leave(state)
+
+
+@jit
+def _share(frame, function, parts, threads):
+    """Call a function for the parts of a call, also on the threads of XLA; return an error.
+
+    Each thread takes the next part until none is left. The one that was called does so too, so it
+    never waits for a thread that has not begun; a thread that comes too late finds nothing to do.
+    """
+    context, interface = _words(frame, 4)[3], _words(_words(frame, 4)[2], 18)
+    helpers = max(0, min(parts, threads) - 1)
+    state = _allocate(8 * _SIZE)
+    shared = _words(state, _SIZE)
+    shared[_NEXT] = shared[_DONE] = shared[_FAILED] = 0
+    shared[_PARTS], shared[_FUNCTION], shared[_FRAME] = parts, function, frame
+    shared[_USERS] = helpers + 1
+    call = shared[_CALL:]
+    for _ in range(helpers):
+        call[0], call[1], call[2], call[3], call[4] = 40, 0, context, address_of(_assist, ()), state
+        error = _call(interface[17], (state + 8 * _CALL,))
+        if error != 0:  # there are no threads
+            call[0], call[1], call[2] = 24, 0, error
+            _call(interface[8], (state + 8 * _CALL,))
+            _leave(state)
+    _take(state)
+    while _add(state + 8 * _DONE, 0) < parts:
+        _let_others_run()
+    error = 0
+    if shared[_FAILED] != 0:
+        call[0], call[1], call[2], call[3] = 32, 0, _MESSAGE.ctypes.data, _RESOURCE_EXHAUSTED
+        error = _call(interface[6], (state + 8 * _CALL,))
+    _leave(state)
+    return error
+
+
+@inlined
+def _tells_version(frame):
+    """Answer XLA's question for the version, if that is what it asks."""
+    extension = _words(frame, 2)[1]
+    if extension == 0 or np.int32(_words(extension, 2)[1]) != _METADATA:
+        return False
+    metadata = nb.carray(_pointer(_words(extension, 4)[3]), (9,), np.int32)
+    minor = nb.carray(_pointer(_words(frame, 3)[2]), (10,), np.int32)[9]
+    metadata[6], metadata[7] = MAJOR, minor  # XLA refuses what it does not speak
+    metadata[8] = 0
+    return True
+
+
+@jit
+def serve(frame, function):
+    """Answer a call of XLA by the function at an address: see `address_of`."""
+    if _tells_version(frame):
+        return 0
+    (batches, n, rows), numbers = _shape(_result(frame, 0), 2), plan(frame)
+    is_shared = batches * n * rows * numbers[WORK] >= WORTH_A_THREAD
+    parts = batches * -(-rows // numbers[PART])
+    return _share(frame, function, parts, numbers[THREADS] if is_shared else 1)
+
+
+@lru_cache
+def target(handler: Any) -> str:
+    """Register a compiled function of the address of a frame with XLA, and return its name."""
+    signature = nb.types.int64(nb.types.int64)
+    handler.compile(signature)
+    compiled = handler.overloads[signature.args]
+    address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
+    name = f"rbgs_{handler.__name__}"
+    capsule = jax.ffi.pycapsule(ctypes.c_void_p(address))
+    jax.ffi.register_ffi_target(name, capsule, platform="cpu")
+    return name
+
+
+@jit
+def version(frame):
+    """Do nothing but tell the version, to be refused."""
+    _tells_version(frame)
+    return 0

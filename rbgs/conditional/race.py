@@ -15,7 +15,7 @@ lie in [0, 1], and nothing overflows at any temperature.
 
 from operator import add, mul
 
-from rbgs.arrays.engine import engine_for_numpy
+from rbgs.arrays.engine import engine_for
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.reuse import in_place
 from rbgs.arrays.simplex import clamp, first_largest, log_of_largest, one_hot
@@ -47,7 +47,7 @@ def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array]:
     remaining : array ``(n, rows)``
         iid standard exponentials independent of the winner.
     """
-    engine = engine_for_numpy(log_probs)
+    engine = engine_for(log_probs)
     if engine is not None:
         compiled: tuple[Array, Array, Array] = engine.race(log_probs, uniforms)
         return compiled

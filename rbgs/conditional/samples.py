@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from array_api_compat import is_jax_namespace, is_numpy_namespace
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.engine import engine_for_jax, engine_for_numpy
+from rbgs.arrays.engine import engine_for
 from rbgs.arrays.loops import over_rows, over_samples
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.reuse import in_place
@@ -64,9 +64,7 @@ class ConditionalSamples:
 
     def product(self, vector: Array) -> Array:
         """Return the operator times a vector ``(n, rows)``."""
-        engine = engine_for_numpy(self.log_probs)
-        if engine is None:
-            engine = engine_for_jax(self.log_probs)
+        engine = engine_for(self.log_probs)
         if engine is not None:
             return engine.product(self, vector)
         xp = array_namespace(self.log_probs)

@@ -8,9 +8,10 @@ from backends import Backend
 
 import rbgs
 
-pytest.importorskip("numba")
+numba = pytest.importorskip("numba")
 jax = pytest.importorskip("jax")
 door = pytest.importorskip("rbgs.jax")
+xla = pytest.importorskip("rbgs.compiled.xla")
 Backend.JAX.load()  # sets double precision
 
 ESTIMATORS = [
@@ -124,3 +125,22 @@ def test_many_calls_at_once_share_the_threads():
     with ThreadPoolExecutor(8) as pool:
         for result in pool.map(lambda _: program(*arguments), range(2000)):
             np.testing.assert_array_equal(result, expected)
+
+
+@numba.njit
+def part_without_memory(_frame, part, _dtype):
+    if part == 2:
+        raise MemoryError
+
+
+@numba.njit
+def without_memory(frame):
+    return xla.serve(frame, xla.address_of(part_without_memory, (np.float32,)))
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_part_that_fails_is_an_error(threads):
+    plan = np.asarray([100, threads, 2**20], np.int32)
+    result = jax.ShapeDtypeStruct((3, 1000), "float32")
+    with pytest.raises(RuntimeError, match="no memory is left"):
+        jax.ffi.ffi_call(xla.target(without_memory), result)(plan).block_until_ready()

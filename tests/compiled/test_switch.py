@@ -194,6 +194,22 @@ def test_an_engine_for_jax_alone_that_does_not_work():
     assert last == "(True, False) True"
 
 
+def test_jax_whose_foreign_functions_have_another_major_version(tmp_path):
+    pytest.importorskip("jax")
+    pytest.importorskip("numba")
+    code = f"""
+    import rbgs
+    rbgs.is_compiled()
+    import numba
+    numba.config.CACHE_DIR = {str(tmp_path)!r}
+    from rbgs.compiled import xla
+    xla.MAJOR = 1  # that of the engine: XLA refuses it
+    """
+    warnings, last = reported(dedent(code) + JAX)
+    check_warning(warnings, "XLA computes alone", "API version (1.")
+    assert last == "(True, False) True"
+
+
 @pytest.mark.slow
 def test_jax_without_a_folder_for_the_cache(no_cache):
     pytest.importorskip("jax")
