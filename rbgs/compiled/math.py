@@ -12,8 +12,8 @@ import numba as nb
 import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial
 
-from rbgs.compiled.compiler import inlined, precise
-from rbgs.compiled.vectors import as_bits_of, convert, floor, select
+from rbgs.compiled.compiler import inlined, jit, precise
+from rbgs.compiled.vectors import as_bits_of, convert, floor, load, select, store
 from rbgs.random.threefry import SPREAD
 
 
@@ -223,3 +223,13 @@ def uniform_double(x, y):
     """Return the uniform of two random words: see `rbgs.random.threefry.uniforms`."""
     high, low = _as_float(x >> 6, np.float64), _as_float(y >> 6, np.float64)
     return (high * 2.0**26 + low + 0.5) * 2.0**-52
+
+
+@jit
+def check(x):
+    """Compute something with vectors."""
+    store(x, 0, exp(log1p(load(x, 0))))
+
+
+# Called here, so that a Numba that cannot compile fails the import.
+check(np.zeros(16, np.float32))

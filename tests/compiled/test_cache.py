@@ -98,27 +98,27 @@ IMPORT = "import rbgs; assert rbgs.is_compiled()"
 
 def test_a_change_in_another_file_compiles_anew(copy):
     package, environment = copy
-    assert compiled(AT, IMPORT, **environment) == "['uniform_single']"
+    assert compiled(AT, IMPORT, **environment).startswith("['check'")
     assert compiled(AT, IMPORT, **environment) == "[]"
     kernels = package / "compiled" / "kernels.py"
     kernels.write_text(kernels.read_text() + "# changed\n")
-    assert compiled(AT, IMPORT, **environment) == "['uniform_single']"
+    assert compiled(AT, IMPORT, **environment).startswith("['check'")
     assert compiled(AT, IMPORT, **environment) == "[]"
 
 
 def test_broken_files_are_written_anew(tmp_path):
     environment = {"NUMBA_CACHE_DIR": str(tmp_path)}
-    assert compiled("", IMPORT, **environment) == "['uniform_single']"
+    assert compiled("", IMPORT, **environment).startswith("['check'")
     for file in files(tmp_path):
         file.write_bytes(file.read_bytes()[:-100] if file.suffix == ".nbc" else b"")
-    assert compiled("", IMPORT, **environment) == "['uniform_single']"
+    assert compiled("", IMPORT, **environment).startswith("['check'")
     assert compiled("", IMPORT, **environment) == "[]"
 
 
 def test_where_the_folder_that_was_set_cannot_be_written_to_another_one_is_taken(copy, tmp_path):
     _, environment = copy
     (tmp_path / "cache").write_text("a file, no folder")
-    assert compiled(AT, IMPORT, **environment) == "['uniform_single']"
+    assert compiled(AT, IMPORT, **environment).startswith("['check'")
     assert compiled(AT, IMPORT, **environment) == "[]"
 
 
@@ -138,11 +138,11 @@ import os, shutil, warnings
 from pathlib import Path
 import numpy as np
 import rbgs
-from rbgs.arrays.engine import engine_for_jax, engine_for_numpy
+from rbgs.arrays.engine import engine_for
 
 folder = Path(os.environ["NUMBA_CACHE_DIR"])
 logits = np.zeros((2, 3), "float32")
-engine = engine_for_numpy(logits)
+engine = engine_for(logits)
 {}
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("{}")
@@ -153,7 +153,7 @@ with warnings.catch_warnings(record=True) as caught:
     assert np.allclose(engine.normalise(logits)[0], -np.log(2))
     if "jax" in "{}":
         import jax
-        assert engine_for_jax(jax.numpy.asarray(logits)) is not None
+        assert engine_for(jax.numpy.asarray(logits)) is not None
 warnings = [str(getattr(x, "message", x)) for x in caught]
 print(*warnings, sep="\\n")
 """
