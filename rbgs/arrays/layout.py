@@ -1,7 +1,7 @@
 """How rows of logits lie in memory, and so what a processor's lanes are."""
 
-# Lanes of a vector: those of 64 bytes in single precision.
-_LANES = 16
+# Lanes of a vector of the compiled engine, in single precision.
+_LANES = 32
 # So many categories fill vectors; the arrays of as many rows as there are lanes would not fit the
 # first cache.
 _MANY = 128

@@ -19,9 +19,9 @@ def sizes_of(array, n, over_categories):
 
 
 @inlined
-def pack(block, array, first, n, over_categories, beyond):
+def pack(block, array, first, n, rows, over_categories, beyond):
     """Copy the rows from one on; behind the last row it again, ``beyond`` the last category."""
-    lanes, rows = lanes_of(array), array.size // n
+    lanes = lanes_of(array)
     if over_categories:
         for j in range(n):
             block[j] = array[first * n + j]
@@ -37,9 +37,9 @@ def pack(block, array, first, n, over_categories, beyond):
 
 
 @inlined
-def unpack(array, block, first, end, n, over_categories):
+def unpack(array, block, first, end, n, rows, over_categories):
     """Copy a block back, but for what lies behind the last category or row."""
-    lanes, rows = lanes_of(array), array.size // n
+    lanes = lanes_of(array)
     if over_categories:
         for j in range(n):
             array[first * n + j] = block[j]

@@ -24,9 +24,10 @@ def normalise(log_probs, valid, begin, end, n, over_categories, logits):
     """Write what `rbgs.arrays.rows.normalise` returns."""
     lanes, zero = lanes_of(logits), spread(logits.dtype.type(0), logits)
     size, step = sizes_of(logits, n, over_categories)
+    rows = logits.size // n
     block, totals = np.empty(size, logits.dtype), np.empty(lanes, logits.dtype)
     for first in range(begin, end, step):
-        pack(block, logits, first, n, over_categories, -np.inf)
+        pack(block, logits, first, n, rows, over_categories, -np.inf)
         top = zero - np.inf
         for at in range(0, size, lanes):
             x = load(block, at)
@@ -45,7 +46,7 @@ def normalise(log_probs, valid, begin, end, n, over_categories, logits):
         for at in range(0, size, lanes):
             # Not x - (top + log total): next to a large top the logarithm is lost.
             store(block, at, (load(block, at) - top) - logarithm)
-        unpack(log_probs, block, first, end, n, over_categories)
+        unpack(log_probs, block, first, end, n, rows, over_categories)
 
 
 @jit
@@ -53,14 +54,15 @@ def race(index, winner, remaining, begin, end, n, over_categories, log_probs, un
     """Write what `rbgs.conditional.race` returns."""
     dtype, lanes = log_probs.dtype, lanes_of(log_probs)
     size, step = sizes_of(log_probs, n, over_categories)
+    rows = log_probs.size // n
     probs, exponentials, won = np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype)
     speeds, places = np.empty(lanes, dtype), np.empty(lanes, np.int32)
     zero = spread(dtype.type(0), log_probs)
     lane_numbers = load_beside(np.arange(lanes).astype(np.int32), 0, zero)
     numbers = lane_numbers if over_categories else lane_numbers ^ lane_numbers
     for first in range(begin, end, step):
-        pack(probs, log_probs, first, n, over_categories, -np.inf)
-        pack(exponentials, uniforms, first, n, over_categories, 0.5)
+        pack(probs, log_probs, first, n, rows, over_categories, -np.inf)
+        pack(exponentials, uniforms, first, n, rows, over_categories, 0.5)
         best, place, number = zero - np.inf, numbers ^ numbers | n, numbers
         for at in range(0, size, lanes):
             u = load(exponentials, at)
@@ -93,5 +95,5 @@ def race(index, winner, remaining, begin, end, n, over_categories, log_probs, un
             store(exponentials, at, select(here, arrival, left))
             store(won, at, select(here, 1, zero))
             number = number + (lanes if over_categories else 1)
-        unpack(remaining, exponentials, first, end, n, over_categories)
-        unpack(winner, won, first, end, n, over_categories)
+        unpack(remaining, exponentials, first, end, n, rows, over_categories)
+        unpack(winner, won, first, end, n, rows, over_categories)

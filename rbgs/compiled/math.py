@@ -13,7 +13,7 @@ import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial
 
 from rbgs.compiled.compiler import inlined, jit, precise
-from rbgs.compiled.vectors import as_bits_of, convert, floor, load, select, store
+from rbgs.compiled.vectors import BYTES, as_bits_of, convert, floor, load, select, store
 from rbgs.random.threefry import SPREAD
 
 
@@ -232,4 +232,4 @@ def check(x):
 
 
 # Called here, so that a Numba that cannot compile fails the import.
-check(np.zeros(16, np.float32))
+check(np.zeros(BYTES // 4, np.float32))

@@ -13,7 +13,7 @@ from rbgs.compiled.compiler import inlined, jit
 from rbgs.compiled.control_variate import write_constants, write_rule
 from rbgs.compiled.math import exp, expm1, log1p
 from rbgs.compiled.points import GENERATORS, draw, fill_phases, fraction, relative_weight
-from rbgs.compiled.vectors import lanes_of, load, load_beside, select, spread, store
+from rbgs.compiled.vectors import is_any, lanes_of, load, load_beside, select, spread, store
 
 # Samples whose phases are kept.
 _SAMPLES = 512
@@ -42,18 +42,21 @@ def _prepare(block, floor, temperature, over_categories):
     """
     lanes = lanes_of(block.vec)
     zero = spread(block.vec.dtype.type(0), block.vec)
-    power, of_winner = 1 / temperature, zero
+    power, of_winner, lowest = 1 / temperature, zero, exp(zero + floor)
     for at in range(0, block.vec.size, lanes):
         of_winner = of_winner + load(block.won, at) * load(block.vec, at)
     of_winner = sum_of(of_winner, over_categories)
     for at in range(0, block.vec.size, lanes):
         log_prob, rival = load(block.probs, at), 1 - load(block.won, at)
-        clamped = select(log_prob < floor, floor, log_prob)
-        rest = (log_prob - clamped) * rival * power
-        rest = select(rest < -1000, -1000, rest)
-        store(block.rate, at, exp(zero - clamped) * rival)
-        store(block.weight, at, exp(rest))
-        store(block.probs, at, exp(log_prob) * rival)
+        p, weight = exp(log_prob), zero + 1
+        is_low = log_prob < floor
+        rate = rival / select(is_low, lowest, p)
+        if is_any(is_low):
+            rest = select(is_low, log_prob - floor, 0) * rival * power
+            weight = exp(select(rest < -1000, -1000, rest))
+        store(block.rate, at, rate)
+        store(block.weight, at, weight)
+        store(block.probs, at, p * rival)
         store(block.vec, at, load(block.vec, at) - of_winner)
         store(block.total, at, zero)
         store(block.pairs, at, zero)
@@ -69,9 +72,9 @@ def _make_uniform(block, drawn, n, over_categories):
         uniform = zero - expm1(zero - load(drawn, at))
         store(drawn, at, uniform)
         of_winner = of_winner + load(block.won, at) * uniform
-    for lane in range(lanes):
-        # Before the first category comes the last one.
-        block.shift[lane] = drawn[n - 1 if over_categories else (n - 1) * lanes + lane]
+    # Before the first category comes the last one.
+    last = spread(drawn[n - 1], drawn) if over_categories else load(drawn, (n - 1) * lanes)
+    store(block.shift, 0, last)
     return sum_of(of_winner, over_categories)
 
 
@@ -187,10 +190,10 @@ def product(
     key0, key1 = np.empty(lanes, np.uint32), np.empty(lanes, np.uint32)
     keys = (load_beside(key0, 0, zero), load_beside(key1, 0, zero))
     for first in range(begin, end, step):
-        pack(block.vec, vector, first, n, over_categories, 0)
-        pack(block.won, winner, first, n, over_categories, 0)
-        pack(block.probs, log_probs, first, n, over_categories, -np.inf)
-        pack(drawn, exponentials, first, n, over_categories, 1)
+        pack(block.vec, vector, first, n, rows, over_categories, 0)
+        pack(block.won, winner, first, n, rows, over_categories, 0)
+        pack(block.probs, log_probs, first, n, rows, over_categories, -np.inf)
+        pack(drawn, exponentials, first, n, rows, over_categories, 1)
         if first == begin or temperatures.size > 1:
             for lane in range(lanes):
                 row = min(first + (0 if over_categories else lane), temperatures.size - 1)
@@ -240,4 +243,4 @@ def product(
                 _second_pass(block, r, total0, total1, dot0, dot1, used, reduced)
         count = last_sample - first_sample
         _finish(block, temperature, samples, count, highest, reduced, over_categories)
-        unpack(out, block.total, first, end, n, over_categories)
+        unpack(out, block.total, first, end, n, rows, over_categories)

@@ -1,7 +1,7 @@
 """Vectors of a processor as a type of Numba, so that no loop need be recognised as one.
 
-A vector has 64 bytes: 16 numbers in single, 8 in double precision. On a processor whose registers
-are shorter, the compiler takes several for one. Operators work lane by lane; a number beside a
+A vector has 128 bytes: 32 numbers in single, 16 in double precision. The compiler takes several
+registers for one, which the processor computes side by side. Operators work lane by lane; a number beside a
 vector is taken to its type, and counts for all of its lanes.
 """
 
@@ -16,7 +16,7 @@ from numba.core.datamodel import PrimitiveModel
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, register_model
 
-BYTES = 64
+BYTES = 128
 # Of a builder, the type of the vectors, and the operands.
 Emit = Callable[[Any, Any, list[Any]], Any]
 
@@ -199,6 +199,17 @@ def select(_: Any, mask: Any, x: Any, y: Any) -> Any:
         return builder.select(args[0], *given)
 
     return result(mask, x, y), generate
+
+
+@intrinsic
+def is_any(_: Any, mask: Any) -> Any:
+    """Tell whether a mask is true in one of its lanes."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        bits = ir.IntType(mask.lanes)
+        return builder.icmp_unsigned("!=", builder.bitcast(args[0], bits), bits(0))
+
+    return nb.types.boolean(mask), generate
 
 
 @intrinsic
