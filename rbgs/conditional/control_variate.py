@@ -31,10 +31,14 @@ LEAST_POWER = 0.4
 
 
 def pays(n: int, temperature: Temperature) -> bool:
-    """Tell whether it lowers the variance by more than it costs: see `nox -s variance`."""
-    if isinstance(temperature, float) and temperature > HIGHEST_TEMPERATURE:
-        return False
-    return n <= 16 or (isinstance(temperature, float) and temperature <= 0.5)
+    """Tell whether it lowers the variance by more than it costs.
+
+    See `nox -s variance`, and for many categories `benchmarks.measurements.defaults`.
+    """
+    if not isinstance(temperature, float):
+        return n <= 16
+    highest = HIGHEST_TEMPERATURE if n <= 16 else 0.5 if n <= 128 else 0.3
+    return temperature <= highest
 
 
 def _gauss_legendre(count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

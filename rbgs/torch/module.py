@@ -43,7 +43,7 @@ class Sampler(torch.nn.Module):
     >>> layer(torch.zeros(5, 3)).shape
     torch.Size([5, 3])
     >>> layer.estimator
-    GumbelRao(temperature=0.5, samples=16, sampling='lattice', control_variate=None)
+    GumbelRao(temperature=0.5, samples=None, sampling='lattice', control_variate=None)
     """
 
     @instead_of(axis="dim")

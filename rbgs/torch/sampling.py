@@ -136,7 +136,7 @@ def gumbel_softmax(
     eps: float = 1e-10,  # noqa: ARG001
     dim: int = -1,
     *,
-    samples: int = 16,
+    samples: int | None = None,
     generator: Generator = None,
 ) -> Tensor:
     r"""Replace ``torch.nn.functional.gumbel_softmax``: same arguments, less variance.
@@ -160,8 +160,9 @@ def gumbel_softmax(
         Without effect, as in PyTorch.
     dim : int
         The category axis.
-    samples : int
-        How many Gumbel vectors the gradient of ``hard=True`` averages over.
+    samples : int, optional
+        How many Gumbel vectors the gradient of ``hard=True`` averages over; by default as many as
+        :class:`~rbgs.GumbelRao` takes.
     generator : torch.Generator, optional
         On the device of the logits; by default PyTorch's own.
 

@@ -1,0 +1,101 @@
+"""What samples and control variate are worth where there are many categories: variance × time.
+
+The variance is that of the gradient estimate in all, with that of the outcome; the time is that of
+noise, sample and vjp, on one thread. Both are given over those of the default, for a linear loss
+and for the squared distance of the outcome's embedding from a target. Below 1 another choice would
+have been better.
+"""
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import rbgs
+from benchmarks.measurements.timing import instructions
+from benchmarks.output.progress import steps_left
+
+CATEGORIES = (64, 256, 1000, 8192, 32768, 100_000)
+TEMPERATURES = (0.1, 0.3, 0.5, 1.0)
+SAMPLES = (1, 2, 4, 8, 16, 32)
+SPREAD = 2.0  # the standard deviation of the logits
+Gradient = Callable[[np.ndarray], np.ndarray]
+
+
+def losses(n: int) -> dict[str, Gradient]:
+    """Name the gradients of the losses."""
+    rng = np.random.default_rng(n)
+    weights = rng.normal(size=n).astype(np.float32)
+    embedding = rng.normal(size=(n, 8)).astype(np.float32)
+    target = rng.normal(size=8).astype(np.float32)
+    return {
+        "linear": lambda value: np.broadcast_to(weights, value.shape),
+        "embedding": lambda value: 2 * (value @ embedding - target) @ embedding.T,
+    }
+
+
+def measure(
+    estimator: rbgs.GumbelRao, logits: np.ndarray, gradient: Gradient, rounds: int
+) -> tuple[float, float]:
+    """Return the variance of the estimate, and the seconds that it takes."""
+    rng = np.random.default_rng(0)
+    total, squares, count, seconds = np.zeros(logits.shape[-1]), 0.0, 0, []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        draw = estimator.sample(logits, rng=rng)
+        between = time.perf_counter()
+        cotangent = np.ascontiguousarray(gradient(draw.value))
+        again = time.perf_counter()
+        estimate = draw.vjp(cotangent)
+        seconds.append(time.perf_counter() - again + between - start)
+        wide = estimate.astype(np.float64)
+        total, squares, count = total + wide.sum(0), squares + (wide**2).sum(), count + len(wide)
+    return (squares - (total**2).sum() / count) / (count - 1), statistics.median(seconds)
+
+
+def rows(n: int, most: int) -> Iterator[tuple[str, float, list[tuple[float, float, float]]]]:
+    """Yield a loss, a temperature, and for each choice the ratios: variance, time and both."""
+    count = max(4, min(512, 2**18 // n))
+    logits = SPREAD * np.random.default_rng(n).normal(size=n)
+    logits = np.ascontiguousarray(np.broadcast_to(logits.astype(np.float32), (count, n)))
+    rounds = max(3, min(most, 2**25 // (n * count)))
+    for (loss, gradient), temperature in itertools.product(losses(n).items(), TEMPERATURES):
+        variance, seconds = measure(rbgs.GumbelRao(temperature), logits, gradient, rounds)
+        cells = []
+        for reduced, samples in itertools.product((False, True), SAMPLES):
+            estimator = rbgs.GumbelRao(temperature, samples, control_variate=reduced)
+            v, t = measure(estimator, logits, gradient, rounds)
+            cells.append((v / variance, t / seconds, v * t / (variance * seconds)))
+        yield loss, temperature, cells
+
+
+def main(most: Annotated[int, typer.Option(min=3, help="Rounds.")] = 64) -> None:
+    """Print a table for each number of categories."""
+    rbgs.set_num_threads(1)
+    tables = []
+    with steps_left() as progress:
+        task = progress.add_task("timing", total=2 * len(CATEGORIES) * len(TEMPERATURES))
+        for n in CATEGORIES:
+            result = Table(
+                title=f"n = {n}: variance / time / variance × time, over the default's, float32, "
+                f"{'fast' if rbgs.is_compiled() else 'NumPy'}, {instructions()}"
+            )
+            for column in ("loss", "τ", *(f"{s}" for s in SAMPLES), *(f"{s}, cv" for s in SAMPLES)):
+                result.add_column(column, justify="left" if column == "loss" else "right")
+            for loss, temperature, cells in rows(n, most):
+                shown = (" / ".join(f"{x:.2f}" for x in cell) for cell in cells)
+                result.add_row(loss, str(temperature), *shown)
+                progress.advance(task)
+            tables.append(result)
+    for each in tables:
+        Console(width=240).print(each)
+
+
+if __name__ == "__main__":
+    typer.run(main)
