@@ -202,10 +202,14 @@ def test_the_lattice_is_unbiased_for_every_number_of_samples(xp, samples):
 
 
 def test_defaults():
-    assert rbgs.GumbelRao(0.5) == rbgs.GumbelRao(0.5, 16, "lattice", None)
+    assert rbgs.GumbelRao(0.5) == rbgs.GumbelRao(0.5, None, "lattice", None)
+    for n, samples in ((2, 16), (63, 16), (64, 8), (1000, 8)):
+        assert rbgs.GumbelRao(0.5).sample(np.zeros(n), rng=0)._operator.samples == samples
     assert control_variate.pays(4, 0.7)
     assert not control_variate.pays(4, 3.0)
     assert not control_variate.pays(1000, 1.0)
     assert control_variate.pays(1000, 0.1)
+    assert control_variate.pays(100, 0.5)
+    assert not control_variate.pays(1000, 0.5)
     changed = dataclasses.replace(rbgs.GumbelRao(0.5), control_variate=False)
     assert not changed.sample(LOGITS, rng=0)._operator.control_variate
