@@ -132,7 +132,7 @@ class Rows:
 def nan_unless(valid: Array, like: Array) -> Array:
     """Return 0 where valid and NaN elsewhere, in the dtype of ``like``."""
     xp = array_namespace(valid)
-    return xp.where(valid, xp.zeros(valid.shape, dtype=like.dtype, device=device(like)), math.nan)
+    return xp.where(valid, xp.zeros((), dtype=like.dtype, device=device(like)), math.nan)
 
 
 def categories_first(x: Array, axis: int, sharding: Sharding | None = None) -> Array:

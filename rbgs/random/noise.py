@@ -14,7 +14,7 @@ from rbgs.arrays.namespaces import array_namespace, is_jax_array
 from rbgs.arrays.simplex import clamp
 from rbgs.arrays.typing import Array, Generator
 from rbgs.random.key import Key
-from rbgs.random.source import is_of_numpy
+from rbgs.random.source import Drawn, is_of_numpy
 from rbgs.random.threefry import further_bits, single_precision
 
 
@@ -40,6 +40,8 @@ def uniform(rng: Generator, shape: tuple[int, ...], like: Array) -> Array:
     """
     if isinstance(rng, Key):
         return rng.uniform(shape, like)
+    if isinstance(rng, Drawn):
+        return rng.uniforms
     xp = array_namespace(like)
     if is_of_numpy(rng):
         drawn = np.random.default_rng(rng).random(shape)

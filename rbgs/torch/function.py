@@ -18,6 +18,7 @@ from rbgs.arrays.rows import categories_first, categories_restored
 from rbgs.arrays.settings import with_own_settings
 from rbgs.doors import at_temperature
 from rbgs.estimators.base import Estimator
+from rbgs.random.source import Drawn
 from rbgs.torch.modes import (
     fits_numpy,
     is_batched_by_autograd,
@@ -39,42 +40,56 @@ def refuse_derivative(name: str) -> None:
 
 
 class Sample(Function):
-    """The value, with its derivative in both modes.
+    """The value, with its derivative in reverse mode: PyTorch calls this form with least effort."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
+        value, ctx.skeleton, *arrays = _sample(*arguments)
+        ctx.dim = arguments[1]
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*arrays)
+        # The first array is a function of the logits, too: so a second derivative is noticed.
+        return value, arrays[0]
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        product = None if cotangent is None else _estimate(ctx, cotangent)
+        return None, None, None, product, None, None, None, None
+
+
+class CompiledSample(Sample):
+    """The value, with its derivative in reverse mode: all that PyTorch's compiler can take."""
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        product = Product.forward(ctx.skeleton, ctx.dim, cotangent, *ctx.saved_tensors)
+        return None, None, None, product, None, None, None, None
+
+
+class TransformedSample(Function):
+    """The value, with its derivative in both modes and a rule for vmap.
 
     Behind it are returned, for the derivative, the skeleton of the operator and its arrays.
     """
 
     @staticmethod
-    def forward(
-        estimator: Estimator,
-        dim: int,
-        logits: Tensor,
-        noise: Tensor | None,
-        index: Tensor | int | None,
-        mask: Tensor | None,
-        temperature: Tensor | None,
-    ) -> tuple[Any, ...]:
-        value, *rest = _run(_draw, estimator, dim, logits, noise, index, mask, temperature)
-        return value.to(logits.dtype).contiguous(), *rest
+    def forward(*arguments: Any) -> tuple[Any, ...]:
+        return _sample(*arguments)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
         ctx.dim = inputs[1]
         _, ctx.skeleton, *arrays = output
         ctx.set_materialize_grads(False)
-        # The first array stays a function of the logits: so a second derivative is noticed.
         ctx.mark_non_differentiable(*arrays[1:])
         ctx.save_for_backward(*arrays)
         ctx.save_for_forward(*arrays)
 
-    @staticmethod
-    def backward(ctx: Any, cotangent: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-        product = None if cotangent is None else _estimate(ctx, cotangent)
-        return None, None, product, None, None, None, None
+    backward = Sample.backward
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> tuple[Any, ...]:
-        _, _, tangent, of_noise, _, _, of_temperature = tangents
+        *_, tangent, of_noise, _, _, of_temperature = tangents
         for name, x in (("noise", of_noise), ("temperature", of_temperature)):
             if x is not None:
                 refuse_derivative(name)
@@ -83,28 +98,14 @@ class Sample(Function):
         return product, None, torch.zeros_like(first), *[None] * len(others)
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, estimator: Estimator, dim: int, *operands: Any) -> Any:
+    def vmap(
+        info: Any, in_dims: Any, estimator: Estimator, dim: int, is_drawn: bool, *operands: Any
+    ) -> Any:
         refuse_compilation()
-        mapped = _in_front(info, in_dims[2:], operands)
-        value, skeleton, *arrays = Sample.apply(estimator, dim, *mapped)
+        mapped = _in_front(info, in_dims[3:], operands)
+        value, skeleton, *arrays = TransformedSample.apply(estimator, dim, is_drawn, *mapped)
         arrays = [_as_mapped(x, info.batch_size) for x in arrays]
         return (value, skeleton, *arrays), (0, None, *(x.ndim - 2 for x in arrays))
-
-
-class CompiledSample(Function):
-    """The value, with its derivative in reverse mode: all that PyTorch's compiler can take."""
-
-    @staticmethod
-    def forward(ctx: Any, estimator: Estimator, dim: int, *operands: Any) -> tuple[Tensor]:
-        value, ctx.skeleton, *arrays = Sample.forward(estimator, dim, *operands)
-        ctx.dim = dim
-        ctx.save_for_backward(*arrays)
-        return (value,)
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        product = Product.forward(ctx.skeleton, ctx.dim, cotangent, *ctx.saved_tensors)
-        return None, None, product, None, None, None, None
 
 
 class Product(Function):
@@ -175,19 +176,33 @@ def _estimate(ctx: Any, vector: Tensor) -> Tensor:
     if is_batched_by_autograd(vector):
         return over_batch(lambda x: _estimate(ctx, x).contiguous(), vector)
     first, *others = ctx.saved_tensors
-    if not is_transformed():
+    if not (torch.is_grad_enabled() or is_transformed()):
         return Product.forward(ctx.skeleton, ctx.dim, vector, first, *others)
     refuse_compilation()
     product: Tensor = Product.apply(ctx.skeleton, ctx.dim, vector, Constant.apply(first), *others)
     return product
 
 
+def _sample(*arguments: Any) -> tuple[Any, ...]:
+    """Return what `_draw` does, the value in the dtype of the logits."""
+    value, *rest = _run(_draw, *arguments)
+    return value.to(arguments[3].dtype).contiguous(), *rest
+
+
 def _draw(
-    estimator: Estimator, dim: int, logits: Any, noise: Any, index: Any, mask: Any, temperature: Any
+    estimator: Estimator,
+    dim: int,
+    is_drawn: bool,
+    logits: Any,
+    noise: Any,
+    index: Any,
+    mask: Any,
+    temperature: Any,
 ) -> tuple[Any, ...]:
     """Return the value of a draw, and its operator as a skeleton and arrays."""
     estimator = at_temperature(estimator, temperature)
-    draw = estimator.sample(logits, noise=noise, index=index, mask=mask, axis=dim)
+    rng, noise = (Drawn(noise), None) if is_drawn else (None, noise)
+    draw = estimator.sample(logits, rng=rng, noise=noise, index=index, mask=mask, axis=dim)
     skeleton, arrays = take_apart(draw._operator)
     return draw.value, skeleton, *arrays
 
@@ -214,9 +229,9 @@ def _to_numpy(x: Any) -> Any:
     """Return a tensor as an array that shares its memory; half precision becomes float32."""
     if not isinstance(x, Tensor):
         return x
-    if x.is_floating_point():
-        x = x.to(wide_dtype(x))
-    return x.detach().resolve_neg().numpy()
+    if x.is_floating_point() and x.dtype.itemsize < 4:
+        x = x.float()
+    return x.numpy(force=True)
 
 
 def _to_torch(x: Any) -> Any:

@@ -31,12 +31,8 @@ def _is_recorded() -> bool:
 
 
 def is_transformed() -> bool:
-    """Tell whether the product itself may be differentiated or mapped."""
-    return (
-        torch.is_grad_enabled()
-        or torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
-    )
+    """Tell whether forward mode or a transformation of ``torch.func`` is at work."""
+    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
 
 
 def refuse_kinds(**arguments: Any) -> None:
