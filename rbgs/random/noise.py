@@ -62,6 +62,8 @@ def uniform_of_torch(
     torch: Any = sys.modules["torch"]
     if dtype != torch.float32:
         return torch.rand(shape, generator=generator, dtype=dtype, device=device)
+    if torch.device(device).type == "cpu":
+        return torch.rand(shape, generator=generator, dtype=torch.float64, device=device).to(dtype)
     # Not all devices have double precision.
     drawn = torch.rand((2, *shape), generator=generator, dtype=dtype, device=device)
     return torch.add(drawn[0], drawn[1], alpha=2.0**-24)
