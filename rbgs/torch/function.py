@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from rbgs.arrays.inputs import wide_dtype
 from rbgs.arrays.rows import categories_first, categories_restored
 from rbgs.arrays.settings import with_own_settings
 from rbgs.doors import at_temperature
@@ -113,9 +112,8 @@ class Product(Function):
 
     @staticmethod
     def forward(skeleton: Skeleton, dim: int, vector: Tensor, *arrays: Tensor) -> Tensor:
-        wide = vector.to(wide_dtype(vector))
         product: Tensor
-        (product,) = _run(_product, skeleton, dim, wide, *arrays)
+        (product,) = _run(_product, skeleton, dim, vector.to(arrays[0].dtype), *arrays)
         return product.to(vector.dtype)
 
     @staticmethod
@@ -189,6 +187,7 @@ def _sample(*arguments: Any) -> tuple[Any, ...]:
     return value.to(arguments[3].dtype).contiguous(), *rest
 
 
+@with_own_settings
 def _draw(
     estimator: Estimator,
     dim: int,
@@ -202,42 +201,40 @@ def _draw(
     """Return the value of a draw, and its operator as a skeleton and arrays."""
     estimator = at_temperature(estimator, temperature)
     rng, noise = (Drawn(noise), None) if is_drawn else (None, noise)
-    draw = estimator.sample(logits, rng=rng, noise=noise, index=index, mask=mask, axis=dim)
-    skeleton, arrays = take_apart(draw._operator)
-    return draw.value, skeleton, *arrays
+    outcome = estimator._outcome(logits, rng, noise, index, mask, dim)
+    operator = estimator._operator(outcome)
+    skeleton, arrays = take_apart(operator)
+    return estimator._restored_value(outcome, operator), skeleton, *arrays
 
 
 @with_own_settings
 def _product(skeleton: Skeleton, dim: int, vector: Any, *arrays: Any) -> tuple[Any]:
     """Return the product of an operator with a vector that has the shape of the logits."""
-    shape = list(vector.shape)
-    shape.pop(dim)
+    batch = list(vector.shape)
+    batch.pop(dim)
     product = skeleton.operator(arrays).product(categories_first(vector, dim))
-    return (categories_restored(product, tuple(shape), dim),)
+    return (categories_restored(product, tuple(batch), dim),)
 
 
 def _run(function: Callable[..., tuple[Any, ...]], *arguments: Any) -> tuple[Any, ...]:
     """Run a function of arrays: in NumPy where that can be, for it has the compiled engine."""
     tensors = [x for x in arguments if isinstance(x, Tensor)]
     if fits_numpy(tensors):
-        return tuple(map(_to_torch, function(*map(_to_numpy, arguments))))
+        results = function(*[_to_numpy(x) if isinstance(x, Tensor) else x for x in arguments])
+        return tuple([_to_torch(x) if isinstance(x, np.ndarray) else x for x in results])
     with _full_precision(tensors[0]):
         return function(*arguments)
 
 
-def _to_numpy(x: Any) -> Any:
+def _to_numpy(x: Tensor) -> np.ndarray[Any, Any]:
     """Return a tensor as an array that shares its memory; half precision becomes float32."""
-    if not isinstance(x, Tensor):
-        return x
     if x.is_floating_point() and x.dtype.itemsize < 4:
         x = x.float()
     return x.numpy(force=True)
 
 
-def _to_torch(x: Any) -> Any:
+def _to_torch(x: np.ndarray[Any, Any]) -> Tensor:
     """Return an array as a contiguous tensor; NumPy copies faster than PyTorch would later."""
-    if not isinstance(x, np.ndarray):
-        return x
     x = np.ascontiguousarray(x)
     return torch.from_numpy(x if x.flags.writeable else x.copy())
 
