@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import array_api_compat
+import numpy as np
 
 from rbgs.arrays.namespaces import is_jax_array, is_torch_array
 from rbgs.arrays.typing import Array, Namespace, Sharding
@@ -17,6 +18,8 @@ def device(x: Array) -> Any:
     device, but that does not fit other shapes; and for one that JAX may still move, because what is
     made on a named device may not be moved.
     """
+    if isinstance(x, np.ndarray):
+        return "cpu"
     if is_torch_array(x):
         return x.device
     found = array_api_compat.device(x)

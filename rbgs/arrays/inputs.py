@@ -161,9 +161,9 @@ def wide_dtype(x: Array) -> Any:
     NumPy alone has arrays in another byte order than the processor's.
     """
     xp = array_namespace(x)
-    if xp.finfo(x.dtype).bits < 32:
-        return xp.float32
-    return x.dtype.newbyteorder("=") if isinstance(x, np.ndarray) else x.dtype
+    if isinstance(x, np.ndarray):
+        return x.dtype.newbyteorder("=") if x.dtype.itemsize >= 4 else xp.float32
+    return xp.float32 if xp.finfo(x.dtype).bits < 32 else x.dtype
 
 
 def detached(x: Array) -> Array:

@@ -21,9 +21,9 @@ def array_namespace(*arrays: Any) -> Namespace:
     else:
         return _of_numpy()
     if all(map(is_torch_array, arrays)):
-        from array_api_compat import torch
+        import array_api_compat.torch as of_torch
 
-        return torch
+        return of_torch
     return array_api_compat.array_namespace(*arrays)
 
 

@@ -134,7 +134,7 @@ class Rows:
 def nan_unless(valid: Array, like: Array) -> Array:
     """Return 0 where valid and NaN elsewhere, in the dtype of ``like``."""
     xp = array_namespace(valid)
-    return xp.where(valid, xp.zeros(valid.shape, dtype=like.dtype, device=device(like)), math.nan)
+    return xp.where(valid, xp.zeros((), dtype=like.dtype, device=device(like)), math.nan)
 
 
 def categories_first(x: Array, axis: int, sharding: Sharding | None = None) -> Array:
@@ -169,7 +169,11 @@ def categories_restored(
 
 def read_logits(logits: Array, mask: Array | None = None, axis: int = -1) -> Rows:
     """Validate logits and a mask; return normalised rows."""
-    axis = check_logits(logits, axis)
+    return rows_of_logits(logits, mask, check_logits(logits, axis))
+
+
+def rows_of_logits(logits: Array, mask: Array | None, axis: int) -> Rows:
+    """Return normalised rows of logits that `check_logits` has seen, with the axis it returned."""
     xp = array_namespace(logits)
     dtype = logits.dtype
     logits = xp.astype(constant(logits), wide_dtype(logits), copy=False)
@@ -177,7 +181,8 @@ def read_logits(logits: Array, mask: Array | None = None, axis: int = -1) -> Row
         check_like("mask", mask, logits, "bool")
         check_broadcast("mask", tuple(mask.shape), tuple(logits.shape))
         logits = xp.where(mask, logits, -math.inf)
-    batch = tuple(size for i, size in enumerate(logits.shape) if i != logits.ndim + axis)
+    at = logits.ndim + axis
+    batch = (*logits.shape[:at], *logits.shape[at + 1 :])
     sharding = respread(
         explicit_sharding(logits), lambda *axes: (axes[axis], *axes[:axis], *axes[axis:][1:])
     )

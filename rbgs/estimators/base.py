@@ -8,7 +8,7 @@ from rbgs.arrays.inputs import check_logits, wide_dtype
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.oracle import evaluate
-from rbgs.arrays.rows import Rows, categories_first, nan_unless, possible, read_logits
+from rbgs.arrays.rows import Rows, categories_first, nan_unless, possible, rows_of_logits
 from rbgs.arrays.scalars import are_equal, is_array
 from rbgs.arrays.settings import with_own_settings
 from rbgs.arrays.simplex import one_hot
@@ -24,13 +24,15 @@ from rbgs.random.source import check_source
 class Outcome:
     """What is known once the discrete outcome is: everything a set of points depends on.
 
-    ``temperature`` is a float or an array ``(rows,)``; 1 if the estimator has none. ``winner`` is
-    the one-hot vector ``(n, rows)``; ``exponentials`` are standard ones independent of it, and
-    ``key`` seeds further ones (both None if they are not needed).
+    ``temperature`` is a float or an array ``(rows,)``; 1 if the estimator has none. ``index`` is
+    the winner ``(rows,)``, anything in rows that are not valid, and ``winner`` its one-hot vector
+    ``(n, rows)``; ``exponentials`` are standard ones independent of it, and ``key`` seeds further
+    ones (both None if they are not needed).
     """
 
     rows: Rows
     temperature: Temperature
+    index: Array
     winner: Array
     exponentials: Array | None
     key: Array | None
@@ -189,7 +191,25 @@ class Estimator(ABC):
         estimator would refuse, gets the value NaN, the derivative NaN and the index -1. Other rows
         are not touched.
         """
-        rows = self._rows(logits, mask, axis)
+        outcome = self._outcome(logits, rng, noise, index, mask, check_logits(logits, axis))
+        operator = self._operator(outcome)
+        value, rows = self._restored_value(outcome, operator), outcome.rows
+        drawn = array_namespace(outcome.index).where(rows.valid, outcome.index, -1)
+        return Draw(value, rows.split(drawn), type(self).__name__, operator, rows)
+
+    def _outcome(
+        self,
+        logits: Array,
+        rng: Generator,
+        noise: Array | None,
+        index: Array | int | None,
+        mask: Array | None,
+        axis: int,
+    ) -> Outcome:
+        """Draw an outcome for each row of logits that `check_logits` has seen."""
+        rows = rows_of_logits(logits, mask, axis)
+        if self._draws > 1:
+            rows = rows.repeat(self._draws)
         xp = array_namespace(rows.log_probs)
         temperature = rows.temperature(getattr(self, "temperature", 1.0))
         if not isinstance(temperature, float):
@@ -210,12 +230,12 @@ class Estimator(ABC):
             drawn = rows.index(index)
             rows = rows.only(possible(rows, drawn))
             winner = one_hot(xp.where(rows.valid, drawn, -1), rows.n, rows.log_probs.dtype)
-        drawn = xp.where(rows.valid, drawn, -1)
-        outcome = Outcome(rows, temperature, winner, exponentials, key)
-        operator = self._operator(outcome)
-        value = self._value(outcome, operator) + nan_unless(rows.valid, winner)
-        index = rows.split(drawn)
-        return Draw(rows.restore(value), index, type(self).__name__, operator, rows)
+        return Outcome(rows, temperature, drawn, winner, exponentials, key)
+
+    def _restored_value(self, outcome: Outcome, operator: Operator | None) -> Array:
+        """Return the forward value in the shape and dtype of the logits."""
+        rows, value = outcome.rows, self._value(outcome, operator)
+        return rows.restore(value + nan_unless(rows.valid, value))
 
     @instead_of(dim="axis", generator="rng", key="rng")
     def gradient(
@@ -268,10 +288,6 @@ class Estimator(ABC):
         _, cotangent, direct = evaluate(oracle, draw.value, axis=draw._rows.axis)
         estimate = draw.vjp(cotangent)
         return estimate if direct is None else estimate + direct
-
-    def _rows(self, logits: Array, mask: Array | None, axis: int) -> Rows:
-        rows = read_logits(logits, mask, axis)
-        return rows if self._draws == 1 else rows.repeat(self._draws)
 
     def _noise_shape(self, shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
         """Return the shape of the noise for logits of a shape with ``axis`` below 0."""

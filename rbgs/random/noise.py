@@ -14,7 +14,7 @@ from rbgs.arrays.namespaces import array_namespace, is_jax_array
 from rbgs.arrays.simplex import clamp
 from rbgs.arrays.typing import Array, Generator
 from rbgs.random.key import Key
-from rbgs.random.source import is_of_numpy
+from rbgs.random.source import Drawn, is_of_numpy
 from rbgs.random.threefry import further_bits, single_precision
 
 
@@ -40,6 +40,8 @@ def uniform(rng: Generator, shape: tuple[int, ...], like: Array) -> Array:
     """
     if isinstance(rng, Key):
         return rng.uniform(shape, like)
+    if isinstance(rng, Drawn):
+        return rng.uniforms
     xp = array_namespace(like)
     if is_of_numpy(rng):
         drawn = np.random.default_rng(rng).random(shape)
@@ -60,6 +62,8 @@ def uniform_of_torch(
     torch: Any = sys.modules["torch"]
     if dtype != torch.float32:
         return torch.rand(shape, generator=generator, dtype=dtype, device=device)
+    if torch.device(device).type == "cpu":
+        return torch.rand(shape, generator=generator, dtype=torch.float64, device=device).to(dtype)
     # Not all devices have double precision.
     drawn = torch.rand((2, *shape), generator=generator, dtype=dtype, device=device)
     return torch.add(drawn[0], drawn[1], alpha=2.0**-24)

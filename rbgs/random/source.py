@@ -1,5 +1,6 @@
 """Which generators and keys serve which arrays; messages name the argument as the caller does."""
 
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
@@ -22,13 +23,20 @@ _OWN = {
 _NATIVE = {"torch": "Generator", "jax": "Array", "cupy": "random.Generator"}
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """Uniforms that were drawn before, as a source: unlike given noise they need no check."""
+
+    uniforms: Array
+
+
 def check_source(name: str, rng: Generator, like: Array) -> Generator:
     """Return a generator, a key or a seed that serves arrays like ``like``; a seed as an int."""
     if rng is None:
         raise ValueError(
             f"randomness is explicit here: {_how(name, like)}, or noise=estimator.noise(...)"
         )
-    if isinstance(rng, Key):
+    if isinstance(rng, (Key, Drawn)):
         return rng
     if isinstance(rng, _OF_NUMPY):
         if is_traced(like):

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from rbgs.arrays.inputs import wide_dtype
 from rbgs.arrays.rows import categories_first, categories_restored
 from rbgs.arrays.settings import with_own_settings
 from rbgs.doors import at_temperature
 from rbgs.estimators.base import Estimator
+from rbgs.random.source import Drawn
 from rbgs.torch.modes import (
     fits_numpy,
     is_batched_by_autograd,
@@ -39,42 +39,56 @@ def refuse_derivative(name: str) -> None:
 
 
 class Sample(Function):
-    """The value, with its derivative in both modes.
+    """The value, with its derivative in reverse mode: PyTorch calls this form with least effort."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
+        value, ctx.skeleton, *arrays = _sample(*arguments)
+        ctx.dim = arguments[1]
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*arrays)
+        # The first array is a function of the logits, too: so a second derivative is noticed.
+        return value, arrays[0]
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        product = None if cotangent is None else _estimate(ctx, cotangent)
+        return None, None, None, product, None, None, None, None
+
+
+class CompiledSample(Sample):
+    """The value, with its derivative in reverse mode: all that PyTorch's compiler can take."""
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        product = Product.forward(ctx.skeleton, ctx.dim, cotangent, *ctx.saved_tensors)
+        return None, None, None, product, None, None, None, None
+
+
+class TransformedSample(Function):
+    """The value, with its derivative in both modes and a rule for vmap.
 
     Behind it are returned, for the derivative, the skeleton of the operator and its arrays.
     """
 
     @staticmethod
-    def forward(
-        estimator: Estimator,
-        dim: int,
-        logits: Tensor,
-        noise: Tensor | None,
-        index: Tensor | int | None,
-        mask: Tensor | None,
-        temperature: Tensor | None,
-    ) -> tuple[Any, ...]:
-        value, *rest = _run(_draw, estimator, dim, logits, noise, index, mask, temperature)
-        return value.to(logits.dtype).contiguous(), *rest
+    def forward(*arguments: Any) -> tuple[Any, ...]:
+        return _sample(*arguments)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
         ctx.dim = inputs[1]
         _, ctx.skeleton, *arrays = output
         ctx.set_materialize_grads(False)
-        # The first array stays a function of the logits: so a second derivative is noticed.
         ctx.mark_non_differentiable(*arrays[1:])
         ctx.save_for_backward(*arrays)
         ctx.save_for_forward(*arrays)
 
-    @staticmethod
-    def backward(ctx: Any, cotangent: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-        product = None if cotangent is None else _estimate(ctx, cotangent)
-        return None, None, product, None, None, None, None
+    backward = Sample.backward
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> tuple[Any, ...]:
-        _, _, tangent, of_noise, _, _, of_temperature = tangents
+        *_, tangent, of_noise, _, _, of_temperature = tangents
         for name, x in (("noise", of_noise), ("temperature", of_temperature)):
             if x is not None:
                 refuse_derivative(name)
@@ -83,28 +97,14 @@ class Sample(Function):
         return product, None, torch.zeros_like(first), *[None] * len(others)
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, estimator: Estimator, dim: int, *operands: Any) -> Any:
+    def vmap(
+        info: Any, in_dims: Any, estimator: Estimator, dim: int, is_drawn: bool, *operands: Any
+    ) -> Any:
         refuse_compilation()
-        mapped = _in_front(info, in_dims[2:], operands)
-        value, skeleton, *arrays = Sample.apply(estimator, dim, *mapped)
+        mapped = _in_front(info, in_dims[3:], operands)
+        value, skeleton, *arrays = TransformedSample.apply(estimator, dim, is_drawn, *mapped)
         arrays = [_as_mapped(x, info.batch_size) for x in arrays]
         return (value, skeleton, *arrays), (0, None, *(x.ndim - 2 for x in arrays))
-
-
-class CompiledSample(Function):
-    """The value, with its derivative in reverse mode: all that PyTorch's compiler can take."""
-
-    @staticmethod
-    def forward(ctx: Any, estimator: Estimator, dim: int, *operands: Any) -> tuple[Tensor]:
-        value, ctx.skeleton, *arrays = Sample.forward(estimator, dim, *operands)
-        ctx.dim = dim
-        ctx.save_for_backward(*arrays)
-        return (value,)
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        product = Product.forward(ctx.skeleton, ctx.dim, cotangent, *ctx.saved_tensors)
-        return None, None, product, None, None, None, None
 
 
 class Product(Function):
@@ -112,9 +112,8 @@ class Product(Function):
 
     @staticmethod
     def forward(skeleton: Skeleton, dim: int, vector: Tensor, *arrays: Tensor) -> Tensor:
-        wide = vector.to(wide_dtype(vector))
         product: Tensor
-        (product,) = _run(_product, skeleton, dim, wide, *arrays)
+        (product,) = _run(_product, skeleton, dim, vector.to(arrays[0].dtype), *arrays)
         return product.to(vector.dtype)
 
     @staticmethod
@@ -175,54 +174,67 @@ def _estimate(ctx: Any, vector: Tensor) -> Tensor:
     if is_batched_by_autograd(vector):
         return over_batch(lambda x: _estimate(ctx, x).contiguous(), vector)
     first, *others = ctx.saved_tensors
-    if not is_transformed():
+    if not (torch.is_grad_enabled() or is_transformed()):
         return Product.forward(ctx.skeleton, ctx.dim, vector, first, *others)
     refuse_compilation()
     product: Tensor = Product.apply(ctx.skeleton, ctx.dim, vector, Constant.apply(first), *others)
     return product
 
 
+def _sample(*arguments: Any) -> tuple[Any, ...]:
+    """Return what `_draw` does, the value in the dtype of the logits."""
+    value, *rest = _run(_draw, *arguments)
+    return value.to(arguments[3].dtype).contiguous(), *rest
+
+
+@with_own_settings
 def _draw(
-    estimator: Estimator, dim: int, logits: Any, noise: Any, index: Any, mask: Any, temperature: Any
+    estimator: Estimator,
+    dim: int,
+    is_drawn: bool,
+    logits: Any,
+    noise: Any,
+    index: Any,
+    mask: Any,
+    temperature: Any,
 ) -> tuple[Any, ...]:
     """Return the value of a draw, and its operator as a skeleton and arrays."""
     estimator = at_temperature(estimator, temperature)
-    draw = estimator.sample(logits, noise=noise, index=index, mask=mask, axis=dim)
-    skeleton, arrays = take_apart(draw._operator)
-    return draw.value, skeleton, *arrays
+    rng, noise = (Drawn(noise), None) if is_drawn else (None, noise)
+    outcome = estimator._outcome(logits, rng, noise, index, mask, dim)
+    operator = estimator._operator(outcome)
+    skeleton, arrays = take_apart(operator)
+    return estimator._restored_value(outcome, operator), skeleton, *arrays
 
 
 @with_own_settings
 def _product(skeleton: Skeleton, dim: int, vector: Any, *arrays: Any) -> tuple[Any]:
     """Return the product of an operator with a vector that has the shape of the logits."""
-    shape = list(vector.shape)
-    shape.pop(dim)
+    batch = list(vector.shape)
+    batch.pop(dim)
     product = skeleton.operator(arrays).product(categories_first(vector, dim))
-    return (categories_restored(product, tuple(shape), dim),)
+    return (categories_restored(product, tuple(batch), dim),)
 
 
 def _run(function: Callable[..., tuple[Any, ...]], *arguments: Any) -> tuple[Any, ...]:
     """Run a function of arrays: in NumPy where that can be, for it has the compiled engine."""
     tensors = [x for x in arguments if isinstance(x, Tensor)]
     if fits_numpy(tensors):
-        return tuple(map(_to_torch, function(*map(_to_numpy, arguments))))
+        results = function(*[_to_numpy(x) if isinstance(x, Tensor) else x for x in arguments])
+        return tuple([_to_torch(x) if isinstance(x, np.ndarray) else x for x in results])
     with _full_precision(tensors[0]):
         return function(*arguments)
 
 
-def _to_numpy(x: Any) -> Any:
+def _to_numpy(x: Tensor) -> np.ndarray[Any, Any]:
     """Return a tensor as an array that shares its memory; half precision becomes float32."""
-    if not isinstance(x, Tensor):
-        return x
-    if x.is_floating_point():
-        x = x.to(wide_dtype(x))
-    return x.detach().resolve_neg().numpy()
+    if x.is_floating_point() and x.dtype.itemsize < 4:
+        x = x.float()
+    return x.numpy(force=True)
 
 
-def _to_torch(x: Any) -> Any:
+def _to_torch(x: np.ndarray[Any, Any]) -> Tensor:
     """Return an array as a contiguous tensor; NumPy copies faster than PyTorch would later."""
-    if not isinstance(x, np.ndarray):
-        return x
     x = np.ascontiguousarray(x)
     return torch.from_numpy(x if x.flags.writeable else x.copy())
 

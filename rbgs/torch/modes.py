@@ -14,9 +14,10 @@ from torch.utils._device import DeviceContext
 
 def fits_numpy(tensors: list[Tensor]) -> bool:
     """Tell whether these are ordinary tensors on a processor, and nobody records what is done."""
-    return not _is_recorded() and all(
-        type(x) in (Tensor, Parameter) and x.device.type == "cpu" for x in tensors
-    )
+    for x in tensors:
+        if type(x) not in (Tensor, Parameter) or not x.is_cpu:
+            return False
+    return not _is_recorded()
 
 
 def _is_recorded() -> bool:
@@ -25,18 +26,16 @@ def _is_recorded() -> bool:
         return True
     if torch._C._len_torch_dispatch_stack():
         return True
+    if not torch._C._len_torch_function_stack():
+        return False
     # A default device is a mode too.
     modes = torch.overrides._get_current_function_mode_stack()
     return not all(isinstance(mode, DeviceContext) for mode in modes)
 
 
 def is_transformed() -> bool:
-    """Tell whether the product itself may be differentiated or mapped."""
-    return (
-        torch.is_grad_enabled()
-        or torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
-    )
+    """Tell whether forward mode or a transformation of ``torch.func`` is at work."""
+    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
 
 
 def refuse_kinds(**arguments: Any) -> None:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 from rbgs.arrays.inputs import check_logits, wide_dtype
 from rbgs.arrays.keywords import instead_of
@@ -12,8 +13,8 @@ from rbgs.estimators.gumbel_rao import GumbelRao
 from rbgs.estimators.relaxation import GumbelSoftmax
 from rbgs.random.noise import uniform_of_torch
 from rbgs.random.source import check_source
-from rbgs.torch.function import CompiledSample, Sample, refuse_derivative
-from rbgs.torch.modes import refuse_kinds, refuse_transformations
+from rbgs.torch.function import CompiledSample, Sample, TransformedSample, refuse_derivative
+from rbgs.torch.modes import is_transformed, refuse_kinds, refuse_transformations
 
 
 @instead_of(axis="dim", rng="generator", key="generator")
@@ -110,7 +111,8 @@ def sample(
     for name, x in (("noise", noise), ("temperature", temperature)):
         if isinstance(x, Tensor) and x.requires_grad and torch.is_grad_enabled():
             refuse_derivative(name)
-    if noise is None and estimator._needs_noise(index):
+    is_drawn = noise is None and estimator._needs_noise(index)
+    if is_drawn:
         if generator is None:
             shape, dtype = estimator._noise_shape(logits.shape, dim), wide_dtype(logits)
             noise = uniform_of_torch(None, shape, dtype, logits.device)
@@ -121,10 +123,12 @@ def sample(
     elif generator is not None and noise is not None:
         raise ValueError("both generator and noise are given: pass one of them")
     refuse_transformations(logits)
-    is_compiled = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    function = CompiledSample if is_compiled else Sample
+    function: type[Function] = TransformedSample if is_transformed() else Sample
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        function = CompiledSample
     static = estimator if temperature is None else at_temperature(estimator, 1.0)
-    value: Tensor = function.apply(static, dim, logits, noise, index, mask, temperature)[0]
+    operands = (logits, noise, index, mask, temperature)
+    value: Tensor = function.apply(static, dim, is_drawn, *operands)[0]
     return value
 
 

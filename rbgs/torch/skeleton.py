@@ -1,6 +1,6 @@
 """Operators without their arrays: what is left when PyTorch saves the arrays for the derivative."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
 
 
-@dataclass(frozen=True)
+@dataclass
 class Skeleton:
     """An operator without its arrays.
 
@@ -21,13 +21,13 @@ class Skeleton:
         The class of the operator, a dataclass.
     constants : dict
         The fields that are no arrays.
-    places : tuple of (str, int or None)
+    places : list of (str, int or None)
         The fields that are arrays; for a tuple of arrays, how many.
     """
 
     kind: type
     constants: dict[str, Any]
-    places: tuple[tuple[str, int | None], ...]
+    places: list[tuple[str, int | None]]
 
     def operator(self, arrays: tuple[Array, ...]) -> Operator:
         """Return the operator with these arrays."""
@@ -50,12 +50,13 @@ def take_apart(operator: Any) -> tuple[Skeleton, list[Array]]:
     constants: dict[str, Any] = {}
     places: list[tuple[str, int | None]] = []
     arrays: list[Array] = []
-    for field in fields(operator):
-        x = getattr(operator, field.name)
-        parts = x if isinstance(x, tuple) else (x,)
-        if not isinstance(parts[0], (np.ndarray, Tensor)):
-            constants[field.name] = x
-            continue
-        places.append((field.name, len(parts) if isinstance(x, tuple) else None))
-        arrays.extend([x != 0] if field.name == "winner" else parts)
-    return Skeleton(type(operator), constants, tuple(places)), arrays
+    for name, x in vars(operator).items():
+        if isinstance(x, (np.ndarray, Tensor)):
+            places.append((name, None))
+            arrays.append(x != 0 if name == "winner" else x)
+        elif isinstance(x, tuple) and isinstance(x[0], (np.ndarray, Tensor)):
+            places.append((name, len(x)))
+            arrays.extend(x)
+        else:
+            constants[name] = x
+    return Skeleton(type(operator), constants, places), arrays

@@ -51,6 +51,19 @@ def test_reverse_mode(case):
     close(torch.func.vjp(sample, LOGITS)[1](VECTOR)[0], draw.vjp(VECTOR))
 
 
+def test_a_dual_level_that_is_entered_later(case):
+    _, noise, sample, draw = case
+    forward_ad = torch.autograd.forward_ad
+    logits = LOGITS.clone().requires_grad_()
+    value = sample(logits, noise)
+    with forward_ad.dual_level():
+        cotangent = forward_ad.make_dual(VECTOR, 2 * VECTOR)
+        (gradient,) = torch.autograd.grad(value, logits, cotangent)
+        product, tangent = forward_ad.unpack_dual(gradient)
+    close(product, draw.vjp(VECTOR))
+    close(tangent, 2 * draw.vjp(VECTOR))
+
+
 def test_jacobians(case):
     _, noise, sample, draw = case
     for transform in (torch.func.jacrev, torch.func.jacfwd):
