@@ -3,24 +3,24 @@
 from rbgs.compiled.blocks import sum_of
 from rbgs.compiled.compiler import inlined
 from rbgs.compiled.math import exp
-from rbgs.compiled.vectors import lanes_of, load, select, spread, store
+from rbgs.compiled.vectors import lanes_of, load, select, spread, sqrt, store
 
 
 @inlined
-def write_rule(powers, weights, rule, first, count, temperature, least):
-    """Write r^τ and the weights of a quadrature: see `rbgs.conditional.control_variate`."""
+def write_rule(powers, roots, rule, first, count, temperature, least):
+    """Write r^τ and the roots: see `rbgs.conditional.control_variate.quadrature`."""
     lanes = lanes_of(powers)
     for q in range(count):
         power = exp(temperature * rule[count + q])
         store(powers, (first + q) * lanes, select(power < least, least, power))
-        store(weights, (first + q) * lanes, temperature * power * rule[2 * count + q])
+        store(roots, (first + q) * lanes, sqrt(temperature * power) * rule[2 * count + q])
 
 
 @inlined
-def write_constants(block, over_categories, means, rule, powers, weights, share):
+def write_constants(block, over_categories, means, rule, powers, roots, share):
     """Write 1 + m_j and E[a_j] of `rbgs.conditional.control_variate` for one block.
 
-    The first rows of ``powers`` and ``weights`` belong to the rule ``means``.
+    The first rows of ``powers`` and ``roots`` belong to the rule ``means``.
     """
     lanes, count = lanes_of(block.probs), means.size // 3
     zero = spread(block.probs.dtype.type(0), block.probs)
@@ -29,9 +29,10 @@ def write_constants(block, over_categories, means, rule, powers, weights, share)
         p, mean = load(block.probs, at), zero
         for q in range(0, count * lanes, lanes):
             inverse = 1 / (load(powers, q) * (1 - p) + p)
-            mean = mean + (load(weights, q) * inverse) * (p * inverse)
-        store(block.others, at, mean)
-        total = total + mean
+            root = load(roots, q) * inverse
+            mean = mean + root * root
+        store(block.others, at, mean * p)
+        total = total + mean * p
     total = sum_of(total, over_categories)
     for at in range(0, block.probs.size, lanes):
         p, result = load(block.probs, at), zero
@@ -39,6 +40,7 @@ def write_constants(block, over_categories, means, rule, powers, weights, share)
         for q in range(rule.size // 3):
             place = (count + q) * lanes
             inverse = 1 / ((load(powers, place) * (1 - p) + p) * (other + rule[q]))
-            result = result + (load(weights, place) * inverse) * (p * inverse)
+            root = load(roots, place) * inverse
+            result = result + root * root
         store(block.others, at, other)
-        store(block.expected, at, result)
+        store(block.expected, at, result * p)

@@ -154,9 +154,9 @@ def rules(points: Any) -> tuple[Array, Array]:
 
 @lru_cache
 def _rule(count: int, dtype: Any) -> Array:
-    """Return nodes, their logarithms and weights of a quadrature, one after the other."""
+    """Return nodes, their logarithms and the roots of the weights, one after the other."""
     nodes, weights = control_variate.RULES[count] if count else ((), ())
-    return _given([nodes, np.log(nodes), weights], dtype).reshape(-1)
+    return _given([nodes, np.log(nodes), np.sqrt(weights)], dtype).reshape(-1)
 
 
 @lru_cache

@@ -100,7 +100,7 @@ def relative_weight(ratio, weight, power, integer):
 def fraction(x, lost, half_step):
     """Return the fractional part of x, with the digits that its sum has lost."""
     below = select(x < 1, x, x - 1) + lost
-    return select(below < 1, below, 1 - half_step)
+    return select(below < 1 - half_step, below, 1 - half_step)
 
 
 @inlined

@@ -185,7 +185,7 @@ def product(
     r = (np.ones(size, dtype), np.ones(size, dtype))
     phases, winners = np.empty(_SAMPLES * GENERATORS, dtype), np.empty(_SAMPLES * lanes, dtype)
     nodes = ((means.size + rule.size) // 3) * lanes
-    powers, weights = np.empty(nodes, dtype), np.empty(nodes, dtype)
+    powers, roots = np.empty(nodes, dtype), np.empty(nodes, dtype)
     temperature, of_lanes = zero, np.empty(lanes, dtype)
     key0, key1 = np.empty(lanes, np.uint32), np.empty(lanes, np.uint32)
     keys = (load_beside(key0, 0, zero), load_beside(key1, 0, zero))
@@ -199,12 +199,12 @@ def product(
                 row = min(first + (0 if over_categories else lane), temperatures.size - 1)
                 of_lanes[lane] = temperatures[row]
             temperature = load(of_lanes, 0)
-            write_rule(powers, weights, means, 0, means.size // 3, temperature, least)
-            write_rule(powers, weights, rule, means.size // 3, rule.size // 3, temperature, least)
+            write_rule(powers, roots, means, 0, means.size // 3, temperature, least)
+            write_rule(powers, roots, rule, means.size // 3, rule.size // 3, temperature, least)
         power = -1 / temperature
         _prepare(block, floor, temperature, over_categories)
         if reduced:
-            write_constants(block, over_categories, means, rule, powers, weights, share)
+            write_constants(block, over_categories, means, rule, powers, roots, share)
         of_winner = zero
         if lattice:
             of_winner = _make_uniform(block, drawn, n, over_categories)

@@ -1,8 +1,8 @@
 """Vectors of a processor as a type of Numba, so that no loop need be recognised as one.
 
 A vector has 128 bytes: 32 numbers in single, 16 in double precision. The compiler takes several
-registers for one, which the processor computes side by side. Operators work lane by lane; a number beside a
-vector is taken to its type, and counts for all of its lanes.
+registers for one, which the processor computes side by side. Operators work lane by lane; a number
+beside a vector is taken to its type, and counts for all of its lanes.
 """
 
 import operator
@@ -236,18 +236,23 @@ def convert(_: Any, x: Any, scalar: Any) -> Any:
     return result(x, scalar), generate
 
 
-@intrinsic
-def floor(_: Any, x: Any) -> Any:
-    """Return the largest whole numbers that are not above those of a vector."""
+def _function(name: str) -> Any:
+    """Return a function that LLVM has for vectors."""
 
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        llvm = _llvm(x.scalar, x.lanes)
-        name = f"llvm.floor.v{x.lanes}f{x.scalar.bitwidth}"
-        kind = ir.FunctionType(llvm, [llvm])
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
-        return builder.call(function, args)
+    @intrinsic
+    def function(_: Any, x: Any) -> Any:
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            llvm = _llvm(x.scalar, x.lanes)
+            kind = ir.FunctionType(llvm, [llvm])
+            full = f"llvm.{name}.v{x.lanes}f{x.scalar.bitwidth}"
+            return builder.call(cgutils.get_or_insert_function(builder.module, kind, full), args)
 
-    return x(x), generate
+        return x(x), generate
+
+    return function
+
+
+floor, sqrt = _function("floor"), _function("sqrt")
 
 
 def _over_lanes(combine: Callable[[Any, Any, Any], Any]) -> Any:

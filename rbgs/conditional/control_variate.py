@@ -62,7 +62,7 @@ def node_count(temperature: Temperature, single: bool) -> int:
 
 
 def quadrature(temperature: Temperature, like: Array, count: int) -> tuple[Array, Array, Array]:
-    r"""Return nodes r, :math:`r^\tau` and weights :math:`\tau r^\tau w`: ``(node, 1 or rows)``."""
+    r"""Return nodes r, :math:`r^\tau` and :math:`\sqrt{\tau r^\tau w}`: ``(node, 1 or rows)``."""
     xp = array_namespace(like)
     nodes, weights = RULES[count]
     least = xp.finfo(like.dtype).smallest_normal ** LEAST_POWER
@@ -75,25 +75,25 @@ def quadrature(temperature: Temperature, like: Array, count: int) -> tuple[Array
         temperature = scalar(temperature, like)
     if isinstance(temperature, float):
         power = [x**temperature for x in nodes]
-        weighted = [temperature * x * w for x, w in zip(power, weights, strict=True)]
-        return r, array([max(x, least) for x in power]), array(weighted)
+        roots = [(temperature * x * w) ** 0.5 for x, w in zip(power, weights, strict=True)]
+        return r, array([max(x, least) for x in power]), array(roots)
     powers = r**temperature
-    weighted = temperature * powers * array(list(weights))
-    return r, clamp(powers, low=least), weighted
+    return r, clamp(powers, low=least), xp.sqrt(temperature * powers * array(list(weights)))
 
 
 def constants(probs: Array, winner: Array, temperature: Temperature) -> tuple[Array, Array]:
     """Return :math:`1 + m_j` and :math:`E[a_j]`, each ``(n, rows)``; the latter 0 at the winner."""
     xp = array_namespace(probs)
-    p = (probs * (1 - winner))[None, ...]
+    p = probs * (1 - winner)
 
-    def density(count: int) -> tuple[Array, Array]:
-        r, power, weights = quadrature(temperature, probs, count)
-        # As two quotients it stays in range where p and r^τ are tiny.
-        below = power[:, None, :] + p * (1 - power)[:, None, :]
-        return r[:, None, :], weights[:, None, :] / below * (p / below)
+    def at_nodes(count: int) -> tuple[Array, Array, Array]:
+        r, power, roots = quadrature(temperature, probs, count)
+        # Its square is a weight over this one's square: it stays in range where r^τ is tiny.
+        below = power[:, None, :] + p[None, ...] * (1 - power)[:, None, :]
+        return r[:, None, :], below, roots[:, None, :]
 
-    means = xp.sum(density(MEAN_NODES)[1], axis=0)  # E[r_j], roughly: any value serves
+    _, below, roots = at_nodes(MEAN_NODES)
+    means = p * xp.sum((roots / below) ** 2, axis=0)  # E[r_j], roughly: any value serves
     others = 1 + SHARE * (xp.sum(means, axis=0) - means)
-    r, weighted = density(node_count(temperature, probs.dtype == xp.float32))
-    return others, xp.sum(weighted / (others + r) ** 2, axis=0)
+    r, below, roots = at_nodes(node_count(temperature, probs.dtype == xp.float32))
+    return others, p * xp.sum((roots / (below * (others + r))) ** 2, axis=0)

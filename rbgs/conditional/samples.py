@@ -12,6 +12,7 @@ from array_api_compat import is_jax_namespace, is_numpy_namespace
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.engine import engine_for
+from rbgs.arrays.layout import is_row_by_row
 from rbgs.arrays.loops import over_rows, over_samples
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.reuse import in_place
@@ -245,7 +246,11 @@ class _Sampler:
         """Return E_j / E_i, the exponentials made of the points of the lattice."""
         xp = array_namespace(self.rates)
         samples, dtype = self.points.samples, self.rates.dtype
-        phase = xp.astype((z[:, None] * numbers) % samples, dtype)[..., None] / samples
+        multiples = z[:, None] * numbers
+        if is_numpy_namespace(xp) and is_row_by_row(*shift.shape):
+            # NumPy lays what is made of it as it lies.
+            multiples = (numbers[:, None] * z).T
+        phase = xp.astype(multiples % samples, dtype)[..., None] / samples
         eps = xp.finfo(dtype).eps
         below = _negative_fraction(phase, shift[:, None, :])
         # The digits that the sum has lost, from another category: small ones hang on them.
