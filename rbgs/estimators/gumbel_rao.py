@@ -7,7 +7,6 @@ from rbgs.arrays.inputs import check_count, check_option, check_temperature
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.typing import Temperature
 from rbgs.conditional.control_variate import HIGHEST_TEMPERATURE, pays
-from rbgs.conditional.lattice import generators
 from rbgs.conditional.quadrature import ConditionalExpectation
 from rbgs.conditional.samples import ConditionalSamples
 from rbgs.draw import FixedPoints, Operator
@@ -113,8 +112,6 @@ class GumbelRao(Estimator):
         object.__setattr__(self, "temperature", check_temperature(self.temperature, zero=True))
         object.__setattr__(self, "samples", check_count("samples", self.samples))
         check_option("sampling", self.sampling, _SAMPLING)
-        if self.sampling == "lattice":
-            generators(self.samples)
         check_option("control_variate", self.control_variate, (None, True, False))
 
     def _hyperparameters(self) -> dict[str, Any]:
