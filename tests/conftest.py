@@ -1,6 +1,7 @@
 import pytest
 from backends import Backend
 from hypothesis import HealthCheck, settings
+from memory import Programs
 
 import rbgs
 
@@ -12,6 +13,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("rbgs")
+programs = Programs()
 
 
 def pytest_addoption(parser):
@@ -36,6 +38,11 @@ def pytest_generate_tests(metafunc):
         names = metafunc.config.getoption("--backend")
         chosen = [b for b in Backend if names is None or b.value in names]
         metafunc.parametrize("backend", chosen, ids=[b.value for b in chosen])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    programs.forget_if_many()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ meets logits of another library or on another device, it becomes a float after a
 """
 
 import math
+import sys
 from operator import index
 from typing import Any, TypeGuard
 
@@ -16,7 +17,7 @@ from array_api_compat import is_array_api_obj
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.namespaces import array_namespace, is_torch_array, loaded
-from rbgs.arrays.tracing import at_compile_time, is_traced
+from rbgs.arrays.tracing import at_compile_time, is_compiled_by_torch, is_traced
 from rbgs.arrays.typing import Array
 
 
@@ -52,6 +53,8 @@ def as_float(name: str, x: Any) -> Any:
         return x
     check_ordinary(name, x)
     if isinstance(x, np.generic) or (isinstance(x, np.ndarray) and x.ndim == 0):
+        if is_compiled_by_torch():  # which has no value for it: it has made it a tensor
+            return sys.modules["torch"].as_tensor(x)
         known = x.dtype != np.bool_ and np.can_cast(x.dtype, np.float64, "same_kind")
     elif is_array(x):
         return x

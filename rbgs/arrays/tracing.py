@@ -1,11 +1,14 @@
 """Whether an array is abstract, and what is known of it then."""
 
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 from rbgs.arrays.namespaces import is_jax_array, is_torch_array, loaded
 from rbgs.arrays.typing import Array
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def is_traced(x: Array) -> bool:
@@ -26,11 +29,16 @@ def is_traced_by_torch(x: Array) -> bool:
     """
     if not is_torch_array(x):
         return False
-    torch: Any = sys.modules["torch"]
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if is_compiled_by_torch() or sys.modules["torch"].jit.is_tracing():
         return True
     proxies: Any = sys.modules.get("torch.fx.experimental.proxy_tensor")
     return proxies is not None and proxies.get_proxy_mode() is not None
+
+
+def is_compiled_by_torch() -> bool:
+    """Tell whether PyTorch's compiler reads this, or ``torch.export`` does."""
+    torch = loaded("torch")
+    return torch is not None and bool(torch.compiler.is_compiling())
 
 
 def is_followed_by_torch(x: Array, y: float | Array) -> bool:
@@ -43,6 +51,16 @@ def is_followed_by_torch(x: Array, y: float | Array) -> bool:
     torch: Any = sys.modules["torch"]
     plain = type(x) is torch.Tensor and type(y) in (torch.Tensor, float)
     return not plain or is_traced_by_torch(x) or torch._C._are_functorch_transforms_active()
+
+
+def constant_when_compiled(function: _Function) -> _Function:
+    """Let PyTorch's compiler call a function of constants, and not look inside.
+
+    It may be given ints, floats and tuples of them. `torch.compiler.assume_constant_result` does
+    just this, but PyTorch would have to be imported for it.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
 def has_outlived_vmap(x: Array) -> bool:

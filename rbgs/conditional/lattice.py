@@ -5,18 +5,20 @@ a uniform shift :math:`\Delta` every point is uniform, so a mean over them is un
 each coordinate alone takes K equidistant values.
 """
 
+from functools import cache
 from math import gcd, pi
 
 import numpy as np
+
+from rbgs.arrays.tracing import constant_when_compiled
 
 # Generators looked for among; past the last one found they are used again from the first.
 _CANDIDATES, _GENERATORS = 512, 32
 # What a pair of rivals counts against the pair of a rival and the winner.
 _RIVALS = 0.2
-# Filled when an estimator is made: a compiler of the caller's program then finds constants.
-_FOUND: dict[int, tuple[int, ...]] = {}
 
 
+@constant_when_compiled
 def generators(samples: int) -> tuple[int, ...]:
     r"""Return generators :math:`z_1, z_2, \dots` for the rivals; the winner's is 1.
 
@@ -37,11 +39,10 @@ def generators(samples: int) -> tuple[int, ...]:
     tuple of int
         At most 32 generators.
     """
-    if samples not in _FOUND:
-        _FOUND[samples] = _search(samples)
-    return _FOUND[samples]
+    return _search(samples)
 
 
+@cache
 def _search(samples: int) -> tuple[int, ...]:
     largest = min(samples - 1, (2**31 - 1) // max(1, samples - 1))
     prime = np.asarray([z for z in range(1, min(largest, 2**16) + 1) if gcd(z, samples) == 1])

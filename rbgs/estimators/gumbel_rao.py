@@ -7,7 +7,6 @@ from rbgs.arrays.inputs import check_count, check_option, check_temperature
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.typing import Temperature
 from rbgs.conditional.control_variate import HIGHEST_TEMPERATURE, pays
-from rbgs.conditional.lattice import generators
 from rbgs.conditional.quadrature import ConditionalExpectation
 from rbgs.conditional.samples import ConditionalSamples
 from rbgs.draw import FixedPoints, Operator
@@ -119,9 +118,6 @@ class GumbelRao(Estimator):
         if self.samples is not None:
             object.__setattr__(self, "samples", check_count("samples", self.samples))
         check_option("sampling", self.sampling, _SAMPLING)
-        if self.sampling == "lattice":
-            for samples in (_FEW, _MANY) if self.samples is None else (self.samples,):
-                generators(samples)
         check_option("control_variate", self.control_variate, (None, True, False))
 
     def _hyperparameters(self) -> dict[str, Any]:

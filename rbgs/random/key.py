@@ -11,11 +11,12 @@ from rbgs.arrays.devices import device
 from rbgs.arrays.inputs import check_count
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.scalars import as_int
-from rbgs.arrays.tracing import is_traced
+from rbgs.arrays.tracing import constant_when_compiled, is_traced
 from rbgs.arrays.typing import Array
 from rbgs.random.threefry import further_bits, single_precision, threefry2x32
 
 _WORD = 2**32
+_PADDING = (0,) * 30
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,7 @@ class Key:
         True
         """
         data = _integer("the number to fold into a Key", data, _WORD)
-        high, low = threefry2x32(self._words(np.zeros(1)), _int32(np.zeros(1), 0, data))
-        seed = (int(high[0]) % _WORD) * _WORD + int(low[0]) % _WORD
-        return replace(self, seed=seed)
+        return replace(self, seed=_folded(self.seed, data))
 
     def split(self, count: int = 2) -> list["Key"]:
         """Return independent keys: ``fold_in`` of 0, 1, ... up to ``count``.
@@ -207,8 +206,8 @@ class Key:
             steps = xp.arange(length, dtype=xp.int32, device=here)
             if axis < len(self.start):
                 first = self.start[axis]
-                steps = steps + (_int32(like, first)[0] if isinstance(first, int) else first)
-            steps = xp.astype(steps, xp.int32) * _int32(like, stride)[0]
+                steps = steps + (_int32(like, first) if isinstance(first, int) else first)
+            steps = xp.astype(steps, xp.int32) * _int32(like, stride)
             counter = counter + xp.reshape(
                 steps, (1,) * axis + (-1,) + (1,) * (len(shape) - axis - 1)
             )
@@ -258,15 +257,30 @@ class Key:
             raise ValueError(f"one Key gives 2**32 numbers, not as many as {whole} has: split it")
         return whole
 
-    def _words(self, like: Array) -> tuple[Array, ...]:
-        return _int32(like, self.seed // _WORD, self.seed % _WORD)
+    def _words(self, like: Array) -> tuple[Array, Array]:
+        return _words(self.seed, like)
 
 
-def _int32(like: Array, *words: int) -> tuple[Array, ...]:
-    """Return words as int32 arrays ``(1,)`` with the same bits."""
+@constant_when_compiled
+def _folded(seed: int, data: int) -> int:
+    """Return the seed of a key that a number is folded into."""
+    like = np.zeros(1)
+    high, low = threefry2x32(_words(seed, like), (_int32(like, 0), _int32(like, data)))
+    return (int(high[0]) % _WORD) * _WORD + int(low[0]) % _WORD
+
+
+def _words(seed: int, like: Array) -> tuple[Array, Array]:
+    # PyTorch's compiler writes a short array out as numbers, and all that is made of numbers alone
+    # as one expression: after twenty rounds, of millions of terms. What is long it reads.
+    words = _int32(like, *divmod(seed, _WORD), *_PADDING)
+    return words[:1], words[1:2]
+
+
+def _int32(like: Array, *words: int) -> Array:
+    """Return words as an int32 array with the same bits."""
     xp = array_namespace(like)
     signed = [word - _WORD if word >= _WORD // 2 else word for word in words]
-    return tuple(xp.asarray([word], dtype=xp.int32, device=device(like)) for word in signed)
+    return xp.asarray(signed, dtype=xp.int32, device=device(like))
 
 
 def _place(start: Any) -> Any:

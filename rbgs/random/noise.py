@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Sequence
 from functools import cache
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from array_api_compat import is_jax_namespace, is_torch_namespace
 from rbgs.arrays.devices import device
 from rbgs.arrays.namespaces import array_namespace, is_jax_array
 from rbgs.arrays.simplex import clamp
+from rbgs.arrays.tracing import constant_when_compiled, is_compiled_by_torch
 from rbgs.arrays.typing import Array, Generator
 from rbgs.random.key import Key
 from rbgs.random.source import Drawn, is_of_numpy
@@ -44,9 +46,8 @@ def uniform(rng: Generator, shape: tuple[int, ...], like: Array) -> Array:
         return rng.uniforms
     xp = array_namespace(like)
     if is_of_numpy(rng):
-        drawn = np.random.default_rng(rng).random(shape)
-        if like.dtype == xp.float32:
-            drawn = drawn.astype(np.float32)
+        sizes, single = tuple(map(index, shape)), like.dtype == xp.float32
+        drawn = _uniform_of_numpy(rng, sizes, single, is_compiled_by_torch())
         return xp.asarray(drawn, dtype=like.dtype, device=device(like))
     if is_torch_namespace(xp):
         return uniform_of_torch(rng, shape, like.dtype, like.device)
@@ -55,17 +56,28 @@ def uniform(rng: Generator, shape: tuple[int, ...], like: Array) -> Array:
     return xp.astype(rng.random(shape), like.dtype, copy=False)  # CuPy
 
 
+@constant_when_compiled
+def _uniform_of_numpy(rng: Generator, shape: tuple[int, ...], single: bool, compiled: bool) -> Any:
+    """Return uniforms of NumPy, to PyTorch's compiler as a tensor: of all arrays it exports one."""
+    drawn = np.random.default_rng(rng).random(shape)
+    if single:
+        drawn = drawn.astype(np.float32)
+    return sys.modules["torch"].from_numpy(drawn) if compiled else drawn
+
+
 def uniform_of_torch(
     generator: Generator, shape: tuple[int, ...], dtype: Any, device: Any
 ) -> Array:
     """Draw what :func:`uniform` does from a PyTorch generator, or from PyTorch's own for None."""
     torch: Any = sys.modules["torch"]
+    # Were generator=None passed on, its compiler would not take sizes that change.
+    options = {} if generator is None else {"generator": generator}
     if dtype != torch.float32:
-        return torch.rand(shape, generator=generator, dtype=dtype, device=device)
+        return torch.rand(shape, dtype=dtype, device=device, **options)
     if torch.device(device).type == "cpu":
-        return torch.rand(shape, generator=generator, dtype=torch.float64, device=device).to(dtype)
+        return torch.rand(shape, dtype=torch.float64, device=device, **options).to(dtype)
     # Not all devices have double precision.
-    drawn = torch.rand((2, *shape), generator=generator, dtype=dtype, device=device)
+    drawn = torch.rand((2, *shape), dtype=dtype, device=device, **options)
     return torch.add(drawn[0], drawn[1], alpha=2.0**-24)
 
 

@@ -6,6 +6,7 @@ from backends import Backend
 from cases import ESTIMATORS, PATHWISE, name, quadratic
 
 import rbgs
+from rbgs.conditional import lattice
 
 each_estimator = pytest.mark.parametrize("estimator", ESTIMATORS, ids=name)
 LOGITS = np.random.default_rng(0).normal(size=(6, 4))
@@ -184,3 +185,16 @@ def test_single_precision_without_x64(jax):
         oracle = quadratic(jax.numpy, np.full(4, 0.3, "f4"), np.arange(4, dtype="f4"))
         for moments in rbgs.compare(PATHWISE, oracle, logits, draws=50, rng=jax.random.key(0)):
             assert np.isfinite(np.asarray(moments.mse)).all()
+
+
+@pytest.mark.parametrize("sampling", ["lattice", "monte_carlo"])
+def test_any_number_of_samples_inside_jit(jax, sampling):
+    lattice._search.cache_clear()  # as in a process that has met none of them
+
+    def product(logits, samples):
+        return rbgs.GumbelRao(0.5, samples, sampling).sample(logits, rng=rbgs.Key(0)).vjp(logits)
+
+    logits = jax.numpy.asarray(LOGITS)
+    for samples in (1, 2, 13, 22):
+        jitted = jax.jit(product, static_argnums=1)(logits, samples)
+        np.testing.assert_allclose(jitted, product(logits, samples), atol=1e-12)
