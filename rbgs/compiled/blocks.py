@@ -5,8 +5,18 @@ to each other. It copies what it works on into a block of whole vectors, which t
 hold, and its result back.
 """
 
+import numpy as np
+
 from rbgs.compiled.compiler import inlined
-from rbgs.compiled.vectors import lanes_of, load, store, sum_of_lanes
+from rbgs.compiled.vectors import (
+    lanes_of,
+    load,
+    load_beside,
+    select,
+    spread,
+    store,
+    sum_of_lanes,
+)
 
 
 @inlined
@@ -50,6 +60,24 @@ def unpack(array, block, first, end, n, rows, over_categories):
         for j in range(n):
             for lane in range(end - first):
                 array[j * rows + first + lane] = block[j * lanes + lane]
+
+
+@inlined
+def category_numbers(array, over_categories):
+    """Return the numbers of the categories of a block's first vector, and their step."""
+    like = spread(array.dtype.type(0), array)
+    numbers = load_beside(np.arange(lanes_of(array)).astype(np.int32), 0, like)
+    return (numbers, lanes_of(array)) if over_categories else (numbers ^ numbers, 1)
+
+
+@inlined
+def write_one_hot(block, index, over_categories):
+    """Write 1 where the category is that of the index, which each lane has, and 0 elsewhere."""
+    zero = spread(block.dtype.type(0), block)
+    place, (number, step) = load_beside(index, 0, zero), category_numbers(block, over_categories)
+    for at in range(0, block.size, lanes_of(block)):
+        store(block, at, select(number == place, 1, zero))
+        number = number + step
 
 
 @inlined

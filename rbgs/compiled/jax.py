@@ -54,7 +54,8 @@ def product(points: Any, vector: Array) -> Array:
     dtype = np.dtype(vector.dtype)
     temperature = jnp.reshape(jnp.asarray(points.temperature, dtype), (-1,))
     key = jnp.zeros((2, rows), jnp.int32) if points.key is None else points.key
-    of_rows = (points.log_probs, vector, points.winner, points.exponentials, temperature, key)
+    index = points.index.astype(jnp.int32)
+    of_rows = (points.log_probs, vector, points.exponentials, index, temperature, key)
     constants = (
         compiled.lattice(points),
         *compiled.rules(points),
@@ -122,7 +123,7 @@ def _product_part(frame, part, dtype):
         argument(frame, 0, 2, i, dtype),
         argument(frame, 1, 2, i, dtype),
         argument(frame, 2, 2, i, dtype),
-        argument(frame, 3, 2, i, dtype),
+        argument(frame, 3, 1, i, np.int32),
         argument(frame, 4, 1, i, dtype),
         np.int64(power),
         argument(frame, 5, 2, i, np.uint32),
@@ -181,11 +182,11 @@ _normalise = RowFunction(
 )
 _race = RowFunction(
     ("nr", "nr", "u", "c"),
-    (("nr", None), ("nr", None), ("r", np.int32)),
+    (("rn", None), ("nr", None), ("r", np.int32)),
     {"float32": race_float32, "float64": race_float64},
 )
 _product = RowFunction(
-    ("nr", "nr", "nr", "nr", "r", "wr", "l", "m", "q", "u", "c"),
+    ("nr", "nr", "nr", "r", "r", "wr", "l", "m", "q", "u", "c"),
     (("nr", None),),
     {"float32": product_float32, "float64": product_float64},
 )

@@ -5,14 +5,13 @@ Arrays are flat, rows are taken from ``begin`` to ``end``: see `rbgs.compiled.bl
 
 import numpy as np
 
-from rbgs.compiled.blocks import pack, sizes_of, sum_of, unpack
+from rbgs.compiled.blocks import category_numbers, pack, sizes_of, sum_of, unpack
 from rbgs.compiled.compiler import jit
 from rbgs.compiled.math import exp, log, log1p
 from rbgs.compiled.vectors import (
     lanes_of,
     largest_of_lanes,
     load,
-    load_beside,
     select,
     spread,
     store,
@@ -51,15 +50,14 @@ def normalise(log_probs, valid, begin, end, n, over_categories, logits):
 
 @jit
 def race(index, winner, remaining, begin, end, n, over_categories, log_probs, uniforms, low, high):
-    """Write what `rbgs.conditional.race` returns."""
+    """Write what `rbgs.conditional.race` returns; the winner's vectors are row by row."""
     dtype, lanes = log_probs.dtype, lanes_of(log_probs)
     size, step = sizes_of(log_probs, n, over_categories)
     rows = log_probs.size // n
-    probs, exponentials, won = np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype)
+    probs, exponentials = np.empty(size, dtype), np.empty(size, dtype)
     speeds, places = np.empty(lanes, dtype), np.empty(lanes, np.int32)
     zero = spread(dtype.type(0), log_probs)
-    lane_numbers = load_beside(np.arange(lanes).astype(np.int32), 0, zero)
-    numbers = lane_numbers if over_categories else lane_numbers ^ lane_numbers
+    numbers, further = category_numbers(log_probs, over_categories)
     for first in range(begin, end, step):
         pack(probs, log_probs, first, n, rows, over_categories, -np.inf)
         pack(exponentials, uniforms, first, n, rows, over_categories, 0.5)
@@ -74,7 +72,7 @@ def race(index, winner, remaining, begin, end, n, over_categories, log_probs, un
             speed = p / e
             better = speed > best
             best, place = select(better, speed, best), select(better, number, place)
-            number = number + (lanes if over_categories else 1)
+            number = number + further
         if over_categories:
             store(speeds, 0, best)
             store(places, 0, place)
@@ -85,15 +83,18 @@ def race(index, winner, remaining, begin, end, n, over_categories, log_probs, un
                     found = min(found, places[lane])
             place = place ^ place | found
         store(places, 0, place)
-        for lane in range(min(step, end - first)):
-            index[first + lane] = places[lane]
+        for row in range(first, min(first + step, end)):
+            place_of_row = places[row - first]
+            index[row] = place_of_row
+            # NaN where nothing is the best.
+            winner[row * n : (row + 1) * n] = 0 if place_of_row < n else np.nan
+            if place_of_row < n:
+                winner[row * n + place_of_row] = 1
         arrival, number = 1 / best, numbers
         for at in range(0, size, lanes):
             left = load(exponentials, at) - load(probs, at) * arrival
             left = select(left < 0, 0, left)
             here = number == place
             store(exponentials, at, select(here, arrival, left))
-            store(won, at, select(here, 1, zero))
-            number = number + (lanes if over_categories else 1)
+            number = number + further
         unpack(remaining, exponentials, first, end, n, rows, over_categories)
-        unpack(winner, won, first, end, n, rows, over_categories)

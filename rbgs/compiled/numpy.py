@@ -60,7 +60,7 @@ def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array]:
         kernels.race(index, winner, remaining, begin, end, n, over_categories, *given)
 
     share_work(task, rows, step(winner.dtype, over_categories), 2 * winner.size)
-    return index, *(_shaped(x, n, over_categories) for x in (winner, remaining))
+    return index, _shaped(winner, n, True), _shaped(remaining, n, over_categories)
 
 
 def product(points: Any, vector: Array) -> Array:
@@ -69,9 +69,10 @@ def product(points: Any, vector: Array) -> Array:
     over_categories = is_row_by_row(n, rows)
     dtype, samples = points.log_probs.dtype.type, points.samples
     key = np.empty(0, np.int32) if points.key is None else points.key
-    of_rows = (points.log_probs, vector, points.winner, points.exponentials)
+    of_rows = (points.log_probs, vector, points.exponentials)
     given = (
         *(_flat(x, dtype, over_categories) for x in of_rows),
+        _given(points.index, np.int32),
         _given(points.temperature, dtype).reshape(-1),
         whole_power(points.temperature),
         _given(key, np.int32).reshape(-1).view(np.uint32),

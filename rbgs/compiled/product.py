@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rbgs.compiled.blocks import pack, sizes_of, sum_of, unpack
+from rbgs.compiled.blocks import pack, sizes_of, sum_of, unpack, write_one_hot
 from rbgs.compiled.compiler import inlined, jit
 from rbgs.compiled.control_variate import write_constants, write_rule
 from rbgs.compiled.math import exp, expm1, log1p
@@ -160,8 +160,8 @@ def _second_pass(block, r, inverse0, inverse1, dot0, dot1, used, reduced):
 
 @jit
 def product(
-    out, begin, end, n, over_categories, first_sample, last_sample, log_probs, vector, winner,
-    exponentials, temperatures, integer, key, generators, samples, means, rule, share, least,
+    out, begin, end, n, over_categories, first_sample, last_sample, log_probs, vector,
+    exponentials, index, temperatures, integer, key, generators, samples, means, rule, share, least,
     floor, highest,
 ):  # fmt: skip
     """Write what some of the samples add to the product of `rbgs.conditional.samples`.
@@ -187,11 +187,15 @@ def product(
     nodes = ((means.size + rule.size) // 3) * lanes
     powers, roots = np.empty(nodes, dtype), np.empty(nodes, dtype)
     temperature, of_lanes = zero, np.empty(lanes, dtype)
+    places = np.empty(lanes, np.int32)
     key0, key1 = np.empty(lanes, np.uint32), np.empty(lanes, np.uint32)
     keys = (load_beside(key0, 0, zero), load_beside(key1, 0, zero))
     for first in range(begin, end, step):
         pack(block.vec, vector, first, n, rows, over_categories, 0)
-        pack(block.won, winner, first, n, rows, over_categories, 0)
+        for lane in range(lanes):
+            row = first if over_categories else min(first + lane, rows - 1)
+            places[lane] = index[row]
+        write_one_hot(block.won, places, over_categories)
         pack(block.probs, log_probs, first, n, rows, over_categories, -np.inf)
         pack(drawn, exponentials, first, n, rows, over_categories, 1)
         if first == begin or temperatures.size > 1:

@@ -27,8 +27,9 @@ class RowFunction:
         row, ``"r"`` one for each row, and without an ``r`` it is the same for all rows. Where a
         ``"r"`` has the size 1, it is that as well.
     results : tuple of (str, dtype or None)
-        The last axes of each result, the first one ``"nr"``, with its dtype, None for that of the
-        first operand, which is ``"nr"`` too.
+        The last axes of each result, with its dtype, None for that of the first operand, which is
+        ``"nr"``. ``"rn"`` is ``"nr"`` with the categories of a row next to each other in memory;
+        the first result is one of these.
     handlers : dict of str to function
         What XLA calls, by the dtype of the first operand.
     """
@@ -55,9 +56,9 @@ class RowFunction:
         of_rows = respread(sharding, lambda *axes: (*axes[:-2], axes[-1]))
         shapes = [
             jax.ShapeDtypeStruct(
-                (*batch, *(sizes[axis] for axis in axes)),
+                (*batch, *(sizes[axis] for axis in _order(axes))),
                 dtype or like.dtype,
-                sharding=sharding if axes == "nr" else of_rows,
+                sharding=of_rows if axes == "r" else sharding,
             )
             for axes, dtype in self._results
         ]
@@ -81,7 +82,7 @@ class RowFunction:
 
         def sharding(axes: str, x: Any) -> Any:
             along = {"n": None, "r": rows if x.shape[-1:] != (1,) else None}
-            spec = (*batch, *(along.get(axis) for axis in axes)) if "r" in axes else ()
+            spec = (*batch, *(along.get(axis) for axis in _order(axes))) if "r" in axes else ()
             return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
 
         of_operands = tuple(sharding(*named) for named in self._named(operands))
@@ -101,7 +102,7 @@ class RowFunction:
                 whole += [] if name in "nr" else [name]
                 names.append(name)
             terms.append(" ".join(["..."] * ("r" in axes) + names))
-        found = ", ".join(" ".join(["...", *axes]) for axes, _ in self._results)
+        found = ", ".join(" ".join(["...", *_order(axes)]) for axes, _ in self._results)
         return f"{', '.join(terms)} -> {found}", {"need_replication_factors": tuple(whole)}
 
     def _on_devices(self, *operands: Any) -> tuple[Array, ...]:
@@ -117,9 +118,14 @@ class RowFunction:
         return self._over_batches(*given), (True,) * len(self._results)
 
 
+def _order(axes: str) -> str:
+    """Return the axes of an array as they are numbered."""
+    return "nr" if axes == "rn" else axes
+
+
 def _layout(axes: str, x: Any, n: int, rows: int) -> tuple[int, ...]:
     """Return the axes of an array from the outermost in memory to the innermost."""
     order = list(range(len(x.shape)))
-    if axes == "nr" and is_row_by_row(n, rows):
+    if axes == "rn" or (axes == "nr" and is_row_by_row(n, rows)):
         order[-2:] = reversed(order[-2:])
     return tuple(order)

@@ -112,8 +112,8 @@ _operation(operator.or_, _arithmetic("", "or_"))
 _operation(operator.and_, _arithmetic("", "and_"))
 _operation(operator.lshift, _arithmetic("", "shl"))
 _operation(operator.rshift, _shift_right)
-for _sign, _function in (("<", operator.lt), (">", operator.gt), ("==", operator.eq)):
-    _operation(_function, _comparison(_sign), compares=True)
+for _sign, _operator in (("<", operator.lt), (">", operator.gt), ("==", operator.eq)):
+    _operation(_operator, _comparison(_sign), compares=True)
 
 
 def _vector_of(array: Any) -> Vector:

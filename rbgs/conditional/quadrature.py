@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.namespaces import array_namespace
-from rbgs.arrays.simplex import clamp, log_of_largest
+from rbgs.arrays.simplex import clamp, log_of_largest, one_hot
 from rbgs.arrays.tracing import is_traced_by_torch
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.draw import WeightedPoints
@@ -63,12 +63,12 @@ class ConditionalExpectation(WeightedPoints):
     ----------
     temperature : float or array ``(rows,)``
     log_probs : array ``(n, rows)``
-    winner : array ``(n, rows)``
+    index : integer array ``(rows,)``
     """
 
     temperature: Temperature
     log_probs: Array
-    winner: Array
+    index: Array
 
     def blocks(self) -> Iterator[tuple[Array, Array]]:
         """Yield weights ``(block, rows)`` and points ``(n, block, rows)``."""
@@ -96,7 +96,8 @@ class ConditionalExpectation(WeightedPoints):
         weights = (weight_u * xp.exp(-u))[:, None] * weight_t * t  # (u, t)
 
         least = xp.exp(-t)  # a bound of phi: it keeps rounding from making phi 0 or negative
-        winner = xp.matrix_transpose(self.winner)[:, None, :, None]
+        winner = one_hot(self.index, n, self.log_probs.dtype)
+        winner = xp.matrix_transpose(winner)[:, None, :, None]
         if is_traced_by_torch(self.log_probs):
             size = _NODES_U // 10  # its program has a part for each block
         else:

@@ -18,6 +18,7 @@ from operator import add, mul
 from rbgs.arrays.engine import engine_for
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.reuse import in_place
+from rbgs.arrays.rows import nan_unless
 from rbgs.arrays.simplex import clamp, first_largest, log_of_largest, one_hot
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.random.noise import exponential
@@ -43,7 +44,7 @@ def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array]:
     index : integer array ``(rows,)``
         The winner; n where the log-probabilities are NaN.
     winner : array ``(n, rows)``
-        Its one-hot vector; all 0 where the log-probabilities are NaN.
+        Its one-hot vector; NaN where the log-probabilities are.
     remaining : array ``(n, rows)``
         iid standard exponentials independent of the winner.
     """
@@ -59,7 +60,8 @@ def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array]:
     winner = one_hot(index, log_probs.shape[0], log_probs.dtype)
     arrival = 1 / xp.max(speeds, axis=0)
     left = exponentials - probs * arrival
-    return index, winner, clamp(left, low=0.0) * (1 - winner) + arrival * winner
+    remaining = clamp(left, low=0.0) * (1 - winner) + arrival * winner
+    return index, winner + nan_unless(index < log_probs.shape[0], winner), remaining
 
 
 def lowest_log_prob(largest: float) -> float:

@@ -17,7 +17,7 @@ from rbgs.arrays.loops import over_rows, over_samples
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.reuse import in_place
 from rbgs.arrays.scalars import is_array
-from rbgs.arrays.simplex import clamp
+from rbgs.arrays.simplex import clamp, one_hot
 from rbgs.arrays.tracing import compiles_for_cpu, is_traced, is_traced_by_torch
 from rbgs.arrays.typing import Array, Namespace, Temperature
 from rbgs.conditional import control_variate
@@ -45,8 +45,8 @@ class ConditionalSamples:
         The paper's K.
     log_probs : array ``(n, rows)``
         Normalised log-probabilities.
-    winner : array ``(n, rows)``
-        The one-hot vector of the outcome.
+    index : integer array ``(rows,)``
+        The outcome; anything where the log-probabilities are NaN.
     exponentials : array ``(n, rows)``
         Of the first point.
     key : int32 array ``(2, rows)`` or None
@@ -58,7 +58,7 @@ class ConditionalSamples:
     temperature: Temperature
     samples: int
     log_probs: Array
-    winner: Array
+    index: Array
     exponentials: Array
     key: Array | None = None
     control_variate: bool = False
@@ -141,12 +141,12 @@ def _product(points: ConditionalSamples, vector: Array) -> Array:
     temperature = points.temperature
     # The Jacobian does not see a common offset. From the winner, whose point is close to 1 at a low
     # temperature, no difference of nearly equal numbers is left.
-    vector = vector - xp.sum(points.winner * vector, axis=0)
+    vector = vector - xp.sum(sampler.winner * vector, axis=0)
     zero = xp.zeros_like(points.log_probs)
     others = expected = zero
     if points.control_variate:
         probs = xp.exp(points.log_probs)
-        others, expected = control_variate.constants(probs, points.winner, temperature)
+        others, expected = control_variate.constants(probs, sampler.winner, temperature)
 
     def add(relative: Array, sums: _Sums) -> _Sums:
         first, second, pairs = sums
@@ -172,14 +172,14 @@ def _product(points: ConditionalSamples, vector: Array) -> Array:
         lambda start, count, sums: add(sampler.relative(start, count), sums),
         sums,
     )
-    return _finish(points, vector, first - second, pairs, expected)
+    return _finish(sampler, vector, first - second, pairs, expected)
 
 
 def _finish(
-    points: ConditionalSamples, vector: Array, total: Array, pairs: Array, expected: Array
+    sampler: "_Sampler", vector: Array, total: Array, pairs: Array, expected: Array
 ) -> Array:
     """Return the mean of the Jacobian's product with a vector that is 0 at the winner."""
-    xp = array_namespace(vector)
+    xp, points = array_namespace(vector), sampler.points
     samples, temperature = points.samples, points.temperature
     product = total / (samples * temperature)
     if not points.control_variate:
@@ -188,7 +188,7 @@ def _finish(
     if not isinstance(temperature, float):
         change = xp.where(temperature <= control_variate.HIGHEST_TEMPERATURE, change, 0.0)
     # The winner's own term is 0.
-    return product - change + points.winner * xp.sum(change, axis=0)
+    return product - change + sampler.winner * xp.sum(change, axis=0)
 
 
 @dataclass(frozen=True)
@@ -196,6 +196,7 @@ class _Sampler:
     """What the points of a block of rows have in common; ``generators`` are those of a lattice."""
 
     points: ConditionalSamples
+    winner: Array
     rates: Array
     weights: Array
     shift: Array | None
@@ -204,7 +205,8 @@ class _Sampler:
     @classmethod
     def of(cls, points: ConditionalSamples) -> "_Sampler":
         xp = array_namespace(points.log_probs)
-        rates, weights = race_rates(points.log_probs, points.winner, points.temperature)
+        winner = one_hot(points.index, points.log_probs.shape[0], points.log_probs.dtype)
+        rates, weights = race_rates(points.log_probs, winner, points.temperature)
         shift = z = None
         if points.key is None and points.samples > 1:
             # 1 - exp(-E): the uniforms that the first point was made of.
@@ -215,7 +217,7 @@ class _Sampler:
                 dtype=xp.int32,
                 device=device(rates),
             )
-        return cls(points, rates, weights, shift, z)
+        return cls(points, winner, rates, weights, shift, z)
 
     def first(self) -> Array:
         """Return the relative weights of the first point, ``(n, 1, rows)``."""
@@ -237,8 +239,7 @@ class _Sampler:
 
     def _over_winner(self, exponentials: Array) -> Array:
         xp = array_namespace(exponentials)
-        winner = self.points.winner[:, None, :]
-        of_winner = xp.sum(winner * exponentials, axis=0)
+        of_winner = xp.sum(self.winner[:, None, :] * exponentials, axis=0)
         # A row that cannot be answered has no winner.
         return exponentials / xp.where(of_winner == 0, 1.0, of_winner)
 
@@ -256,7 +257,7 @@ class _Sampler:
         # The digits that the sum has lost, from another category: small ones hang on them.
         below = in_place(sub, below, (xp.roll(shift, 1, axis=0) * (eps / 2))[:, None, :])
         ratios = xp.log1p(clamp(below, low=eps / 2 - 1))
-        of_winner = xp.sum(self.points.winner * shift, axis=0)
+        of_winner = xp.sum(self.winner * shift, axis=0)
         of_winner = _negative_fraction(xp.astype(numbers, dtype)[:, None] / samples, of_winner)
         # An exponential of 0 would divide by it.
         return in_place(truediv, ratios, xp.log1p(clamp(of_winner, high=-eps / 4)))

@@ -229,13 +229,14 @@ class Estimator(ABC):
             exponentials = exponential(uniforms) if self._random_given_outcome else None
             drawn = rows.index(index)
             rows = rows.only(possible(rows, drawn))
-            winner = one_hot(xp.where(rows.valid, drawn, -1), rows.n, rows.log_probs.dtype)
+            winner = one_hot(drawn, rows.n, rows.log_probs.dtype)
+            winner = winner + nan_unless(rows.valid, winner)
         return Outcome(rows, temperature, drawn, winner, exponentials, key)
 
     def _restored_value(self, outcome: Outcome, operator: Operator | None) -> Array:
         """Return the forward value in the shape and dtype of the logits."""
         rows, value = outcome.rows, self._value(outcome, operator)
-        return rows.restore(value + nan_unless(rows.valid, value))
+        return rows.restore(value)
 
     @instead_of(dim="axis", generator="rng", key="rng")
     def gradient(

@@ -142,14 +142,14 @@ class GumbelRao(Estimator):
         return 2 if independent and self.samples != 1 else 0
 
     def _operator(self, outcome: Outcome) -> Operator:
-        rows, temperature, winner = outcome.rows, outcome.temperature, outcome.winner
+        rows, temperature = outcome.rows, outcome.temperature
         if self._is_limit:
-            xp = array_namespace(winner)
+            xp = array_namespace(outcome.winner)
             p = xp.exp(rows.log_probs)
-            halfway = (p + winner) / 2
+            halfway = (p + outcome.winner) / 2
             return FixedPoints(1.0, (halfway, p), (2.0, -0.5))
         if self.sampling == "exact":
-            return ConditionalExpectation(temperature, rows.log_probs, winner)
+            return ConditionalExpectation(temperature, rows.log_probs, outcome.index)
         reduced = self.control_variate
         if reduced is None:
             reduced = pays(rows.n, temperature)
@@ -159,7 +159,7 @@ class GumbelRao(Estimator):
             temperature,
             self.samples or (_MANY if rows.n < _MANY_CATEGORIES else _FEW),
             rows.log_probs,
-            winner,
+            outcome.index,
             outcome.exponentials,
             outcome.key,
             reduced,

@@ -12,7 +12,7 @@ from rbgs.estimators.base import Estimator, Outcome
 def drawn_point(outcome: Outcome) -> FixedPoints:
     r"""Return the point :math:`\operatorname{softmax}((\theta + G) / \tau)` of the draw."""
     drawn = ConditionalSamples(
-        outcome.temperature, 1, outcome.rows.log_probs, outcome.winner, outcome.exponentials
+        outcome.temperature, 1, outcome.rows.log_probs, outcome.index, outcome.exponentials
     )
     return FixedPoints(outcome.temperature, (drawn.points()[:, 0, :],))
 

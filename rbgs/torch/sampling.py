@@ -76,7 +76,7 @@ def sample(
 
     Notes
     -----
-    Until the backward pass are kept up to 9 bytes a category (17 in double precision) and 16 bytes
+    Until the backward pass are kept up to 8 bytes a category (16 in double precision) and 24 bytes
     a row, for any number of samples. The logits, the noise and the value may be overwritten before.
     Under ``torch.utils.checkpoint`` a ``torch.Generator`` has moved on when the value is computed
     again, to another gradient; None, a :class:`~rbgs.Key` and an int seed draw the same again.

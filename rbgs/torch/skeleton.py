@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
 
@@ -38,22 +37,19 @@ class Skeleton:
                 filled[name] = next(left)
             else:
                 filled[name] = tuple([next(left) for _ in range(count)])
-        if "winner" in filled:
-            xp = array_namespace(arrays[0])
-            filled["winner"] = xp.astype(filled["winner"], arrays[0].dtype)
         operator: Operator = self.kind(**self.constants, **filled)
         return operator
 
 
 def take_apart(operator: Any) -> tuple[Skeleton, list[Array]]:
-    """Return the skeleton of an operator, and its arrays; a one-hot vector takes a byte each."""
+    """Return the skeleton of an operator, and its arrays."""
     constants: dict[str, Any] = {}
     places: list[tuple[str, int | None]] = []
     arrays: list[Array] = []
     for name, x in vars(operator).items():
         if isinstance(x, (np.ndarray, Tensor)):
             places.append((name, None))
-            arrays.append(x != 0 if name == "winner" else x)
+            arrays.append(x)
         elif isinstance(x, tuple) and isinstance(x[0], (np.ndarray, Tensor)):
             places.append((name, len(x)))
             arrays.extend(x)

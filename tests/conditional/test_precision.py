@@ -72,9 +72,7 @@ def test_a_point_of_the_lattice_is_as_fine_as_floats():
     exponentials = -np.log1p(-uniforms).astype(np.float32)
     exponentials[2] = np.float32(np.log(2))
     log_probs = np.log(np.float32([[1.0], [1e-30], [p]])) + np.zeros((3, rows), np.float32)
-    winner = np.zeros((3, rows), np.float32)
-    winner[0] = 1
-    points = ConditionalSamples(1.0, 2, log_probs, winner, exponentials)
+    points = ConditionalSamples(1.0, 2, log_probs, np.zeros(rows, np.int64), exponentials)
     rival = np.zeros((3, rows), np.float32)
     rival[2] = 1
     weights = -2 * points.product(rival)[0].astype(float)  # s_0 s_2 of the second point

@@ -7,7 +7,7 @@ from cases import logits_arrays, standard_error_test
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbgs.arrays.simplex import log_softmax, one_hot
+from rbgs.arrays.simplex import log_softmax
 from rbgs.conditional.race import race
 from rbgs.conditional.samples import ConditionalSamples
 from rbgs.random.noise import exponential
@@ -17,8 +17,7 @@ LOGITS = np.asarray([0.5, -1.0, 1.2, 0.0])
 
 def gaps_given(log_probs, index, exponentials, temperature=1.0):
     """Return how far each perturbed logit is below the winner's: what the points are made of."""
-    winner = one_hot(index, log_probs.shape[0], log_probs.dtype)
-    drawn = ConditionalSamples(temperature, 1, log_probs, winner, exponentials)
+    drawn = ConditionalSamples(temperature, 1, log_probs, index, exponentials)
     points = to_numpy(drawn.points())[:, 0, :]
     index = to_numpy(index)
     with np.errstate(divide="ignore"):
