@@ -17,10 +17,10 @@ from rbgs.arrays.typing import Array
 from rbgs.compiled import kernels
 from rbgs.compiled import numpy as compiled
 from rbgs.compiled.compiler import jit
+from rbgs.compiled.native import address_of
 from rbgs.compiled.xla import (
     WORK,
     WORTH_A_THREAD,
-    address_of,
     argument,
     place,
     plan,
