@@ -14,12 +14,12 @@ from rbgs.arrays.typing import Array
 from rbgs.compiled import kernels
 from rbgs.compiled import numpy as compiled
 from rbgs.compiled.compiler import inlined, jit
+from rbgs.compiled.native import address_of
 from rbgs.compiled.product import product as multiply
 from rbgs.compiled.rows import RowFunction
 from rbgs.compiled.xla import (
     WORK,
     WORTH_A_THREAD,
-    address_of,
     argument,
     place,
     plan,

@@ -27,11 +27,9 @@ from typing import Any
 import jax
 import numba as nb
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from rbgs.compiled.compiler import inlined, jit
+from rbgs.compiled.native import add, address_of, allocate, call, free, pointer, read_only
 
 # Of the plan: rows in a part, the threads that may share it, and the work for an element.
 PART, THREADS, WORK = range(3)
@@ -53,114 +51,10 @@ _let_others_run = nb.types.ExternalFunction(
 )
 
 
-@intrinsic
-def _pointer(_: Any, address: Any) -> Any:
-    """Turn an address into a pointer."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-    return nb.types.voidptr(nb.types.int64), generate
-
-
-@intrinsic
-def _read_only(_: Any, array: Any) -> Any:
-    """Return an array as one that cannot be written to: for such kernels are compiled."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return arguments[0]
-
-    return array.copy(readonly=True)(array), generate
-
-
-@intrinsic
-def _allocate(_: Any, size: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        found = context.nrt.allocate(builder, arguments[0])
-        return builder.ptrtoint(found, context.get_value_type(signature.return_type))
-
-    return nb.types.int64(nb.types.int64), generate
-
-
-@intrinsic
-def _free(_: Any, address: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        context.nrt.free(builder, builder.inttoptr(arguments[0], ir.IntType(8).as_pointer()))
-        return context.get_dummy_value()
-
-    return nb.types.void(nb.types.int64), generate
-
-
-@intrinsic
-def _add(_: Any, address: Any, value: Any) -> Any:
-    """Add to the word at an address, one thread at a time, and return what it was."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
-        return builder.atomic_rmw("add", place, arguments[1], "seq_cst")
-
-    return nb.types.int64(nb.types.int64, nb.types.int64), generate
-
-
-@intrinsic
-def _call(_: Any, function: Any, given: Any) -> Any:
-    """Call the function at an address with a tuple of words, and return the word it returns."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word, values = ir.IntType(64), cgutils.unpack_tuple(builder, arguments[1])
-        kind = ir.FunctionType(word, [word] * len(values))
-        return builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), values)
-
-    return nb.types.int64(nb.types.int64, nb.types.UniTuple(nb.types.int64, len(given))), generate
-
-
-@intrinsic
-def address_of(typing: Any, function: Any, types: Any) -> Any:
-    """Return the address of a compiled function, as C calls it with words.
-
-    Parameters
-    ----------
-    function : compiled function
-        Of words, and of ``types`` behind them.
-    types : tuple
-        Dtypes.
-
-    Returns
-    -------
-    int
-        The function there returns 1 if ``function`` raises, otherwise 0.
-    """
-    words = function.dispatcher.py_func.__code__.co_argcount - len(types)
-    given = (*[nb.types.int64] * words, *types)
-    function.get_call_type(typing, given, {})
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        compiled = function.dispatcher.overloads[given]
-        context.active_code_library.add_linking_library(compiled.library)
-        word = ir.IntType(64)
-        name = f"{compiled.fndesc.mangled_name}.called_by_c"
-        outer = ir.Function(builder.module, ir.FunctionType(word, [word] * words), name)
-        outer.linkage = "internal"
-        inside = ir.IRBuilder(outer.append_basic_block())
-        inner = context.declare_function(builder.module, compiled.fndesc)
-        empty = [ir.Constant(context.get_value_type(x), None) for x in types]
-        status, _ = context.call_conv.call_function(
-            inside,
-            inner,
-            compiled.fndesc.restype,
-            compiled.fndesc.argtypes,
-            [*outer.args, *empty],
-        )
-        inside.ret(inside.zext(status.is_error, word))
-        return builder.ptrtoint(outer, word)
-
-    return nb.types.int64(function, types), generate
-
-
 @inlined
 def _words(address, count):
     """Return the words of 64 bits at an address."""
-    return nb.carray(_pointer(address), (count,), np.int64)
+    return nb.carray(pointer(address), (count,), np.int64)
 
 
 @inlined
@@ -188,7 +82,7 @@ def argument(frame, number, rank, batch, dtype):
     """Return the numbers of an argument: of its last ``rank`` axes, those before number a batch."""
     buffer = _argument(frame, number)
     batches, n, rows = _shape(buffer, rank)
-    return _read_only(nb.carray(_pointer(buffer[3]), (batches, n * rows), dtype)[batch])
+    return read_only(nb.carray(pointer(buffer[3]), (batches, n * rows), dtype)[batch])
 
 
 @inlined
@@ -196,7 +90,7 @@ def result(frame, number, rank, batch, dtype):
     """Return the numbers of a result, as those of an argument."""
     buffer = _result(frame, number)
     batches, n, rows = _shape(buffer, rank)
-    return nb.carray(_pointer(buffer[3]), (batches, n * rows), dtype)[batch]
+    return nb.carray(pointer(buffer[3]), (batches, n * rows), dtype)[batch]
 
 
 @inlined
@@ -219,17 +113,17 @@ def _take(state):
     """Call the function for the next part, until none is left."""
     shared = _words(state, _SIZE)
     while True:
-        part = _add(state + 8 * _NEXT, 1)
+        part = add(state + 8 * _NEXT, 1)
         if part >= shared[_PARTS]:
             return
-        _add(state + 8 * _FAILED, _call(shared[_FUNCTION], (shared[_FRAME], part)))
-        _add(state + 8 * _DONE, 1)
+        add(state + 8 * _FAILED, call(shared[_FUNCTION], (shared[_FRAME], part)))
+        add(state + 8 * _DONE, 1)
 
 
 @inlined
 def _leave(state):
-    if _add(state + 8 * _USERS, -1) == 1:
-        _free(state)
+    if add(state + 8 * _USERS, -1) == 1:
+        free(state)
 
 
 @jit
@@ -247,26 +141,28 @@ def _share(frame, function, parts, threads):
     """
     context, interface = _words(frame, 4)[3], _words(_words(frame, 4)[2], 18)
     helpers = max(0, min(parts, threads) - 1)
-    state = _allocate(8 * _SIZE)
+    state = allocate(8 * _SIZE)
     shared = _words(state, _SIZE)
     shared[_NEXT] = shared[_DONE] = shared[_FAILED] = 0
     shared[_PARTS], shared[_FUNCTION], shared[_FRAME] = parts, function, frame
     shared[_USERS] = helpers + 1
-    call = shared[_CALL:]
+    request = shared[_CALL:]
     for _ in range(helpers):
-        call[0], call[1], call[2], call[3], call[4] = 40, 0, context, address_of(_assist, ()), state
-        error = _call(interface[17], (state + 8 * _CALL,))
+        request[0], request[1], request[2] = 40, 0, context
+        request[3], request[4] = address_of(_assist, ()), state
+        error = call(interface[17], (state + 8 * _CALL,))
         if error != 0:  # there are no threads
-            call[0], call[1], call[2] = 24, 0, error
-            _call(interface[8], (state + 8 * _CALL,))
+            request[0], request[1], request[2] = 24, 0, error
+            call(interface[8], (state + 8 * _CALL,))
             _leave(state)
     _take(state)
-    while _add(state + 8 * _DONE, 0) < parts:
+    while add(state + 8 * _DONE, 0) < parts:
         _let_others_run()
     error = 0
     if shared[_FAILED] != 0:
-        call[0], call[1], call[2], call[3] = 32, 0, _MESSAGE.ctypes.data, _RESOURCE_EXHAUSTED
-        error = _call(interface[6], (state + 8 * _CALL,))
+        request[0], request[1] = 32, 0
+        request[2], request[3] = _MESSAGE.ctypes.data, _RESOURCE_EXHAUSTED
+        error = call(interface[6], (state + 8 * _CALL,))
     _leave(state)
     return error
 
@@ -277,8 +173,8 @@ def _tells_version(frame):
     extension = _words(frame, 2)[1]
     if extension == 0 or np.int32(_words(extension, 2)[1]) != _METADATA:
         return False
-    metadata = nb.carray(_pointer(_words(extension, 4)[3]), (9,), np.int32)
-    minor = nb.carray(_pointer(_words(frame, 3)[2]), (10,), np.int32)[9]
+    metadata = nb.carray(pointer(_words(extension, 4)[3]), (9,), np.int32)
+    minor = nb.carray(pointer(_words(frame, 3)[2]), (10,), np.int32)[9]
     metadata[6], metadata[7] = MAJOR, minor  # XLA refuses what it does not speak
     metadata[8] = 0
     return True

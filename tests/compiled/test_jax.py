@@ -11,6 +11,7 @@ import rbgs
 numba = pytest.importorskip("numba")
 jax = pytest.importorskip("jax")
 door = pytest.importorskip("rbgs.jax")
+native = pytest.importorskip("rbgs.compiled.native")
 xla = pytest.importorskip("rbgs.compiled.xla")
 Backend.JAX.load()  # sets double precision
 
@@ -135,7 +136,7 @@ def part_without_memory(_frame, part, _dtype):
 
 @numba.njit
 def without_memory(frame):
-    return xla.serve(frame, xla.address_of(part_without_memory, (np.float32,)))
+    return xla.serve(frame, native.address_of(part_without_memory, (np.float32,)))
 
 
 @pytest.mark.parametrize("threads", [1, 4])
