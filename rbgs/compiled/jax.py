@@ -28,7 +28,6 @@ from rbgs.compiled.xla import (
     target,
     version,
 )
-from rbgs.conditional.race import whole_power
 
 _POWER = WORK + 1
 _over_categories = inlined(is_row_by_row)
@@ -56,13 +55,9 @@ def product(points: Any, vector: Array) -> Array:
     key = jnp.zeros((2, rows), jnp.int32) if points.key is None else points.key
     index = points.index.astype(jnp.int32)
     of_rows = (points.log_probs, vector, points.exponentials, index, temperature, key)
-    constants = (
-        compiled.lattice(points),
-        *compiled.rules(points),
-        np.asarray(compiled.numbers(dtype), dtype),
-        _plan(n, rows, dtype, points.samples, whole_power(points.temperature)),
-    )
-    return _product(*of_rows, *constants)[0]
+    power, *constants = compiled.constants(points, dtype)
+    numbers = _plan(n, rows, dtype, points.samples, power)
+    return _product(*of_rows, *constants, numbers)[0]
 
 
 def _plan(n: int, rows: int, dtype: Any, work: int, *further: int) -> Array:

@@ -70,16 +70,18 @@ def product(points: Any, vector: Array) -> Array:
     dtype, samples = points.log_probs.dtype.type, points.samples
     key = np.empty(0, np.int32) if points.key is None else points.key
     of_rows = (points.log_probs, vector, points.exponentials)
+    power, generators, means, rule, numbers = constants(points, points.log_probs.dtype)
     given = (
         *(_flat(x, dtype, over_categories) for x in of_rows),
         _given(points.index, np.int32),
         _given(points.temperature, dtype).reshape(-1),
-        whole_power(points.temperature),
+        power,
         _given(key, np.int32).reshape(-1).view(np.uint32),
-        lattice(points),
+        generators,
         samples,
-        *rules(points),
-        *numbers(np.dtype(dtype)),
+        means,
+        rule,
+        *numbers,
     )
     elements = n * rows * samples
     block = step(vector.dtype, over_categories)
@@ -131,29 +133,44 @@ def _given(x: Any, dtype: Any) -> Array:
     return x
 
 
-def lattice(points: Any) -> Array:
-    """Return the generators of the lattice; none where the samples are independent."""
-    one_point = points.key is not None or points.samples == 1
-    return _lattice(1 if one_point else points.samples)
+def constants(points: Any, dtype: Any) -> tuple[Any, ...]:
+    """Return what the product depends on besides arrays of the rows.
+
+    That is `rbgs.conditional.race.whole_power`; the generators of the lattice, none where the
+    samples are independent; the two quadratures of the control variate, without it empty; and
+    numbers.
+    """
+    temperature = points.temperature if isinstance(points.temperature, float) else None
+    is_lattice = points.key is None and points.samples > 1
+    samples = points.samples if is_lattice else None
+    return _constants(temperature, samples, points.control_variate, dtype)
 
 
-@lru_cache
-def _lattice(samples: int) -> Array:
+@lru_cache(maxsize=64)
+def _constants(
+    temperature: float | None, samples: int | None, reduced: bool, dtype: Any
+) -> tuple[Any, ...]:
+    highest, limits = control_variate.HIGHEST_TEMPERATURE, np.finfo(dtype)
     # Over and over again, so that each category has a place.
-    found = () if samples == 1 else np.resize(generators(samples), GENERATORS)
-    return _given(found, np.int32)
+    found = () if samples is None else np.resize(generators(samples), GENERATORS)
+    counts = (0, 0)
+    if reduced:
+        nodes = control_variate.node_count(temperature or highest, dtype == np.float32)
+        counts = (control_variate.MEAN_NODES, nodes)
+    numbers = (
+        control_variate.SHARE,
+        limits.smallest_normal**control_variate.LEAST_POWER,
+        lowest_log_prob(limits.max),
+        highest,
+    )
+    return (
+        whole_power(highest if temperature is None else temperature),
+        _given(found, np.int32),
+        *(_rule(count, dtype) for count in counts),
+        np.asarray(numbers, dtype),
+    )
 
 
-def rules(points: Any) -> tuple[Array, Array]:
-    """Return the two quadratures of the control variate; without it they have no nodes."""
-    dtype, counts = np.dtype(points.log_probs.dtype), (0, 0)
-    if points.control_variate:
-        count = control_variate.node_count(points.temperature, dtype == np.float32)
-        counts = (control_variate.MEAN_NODES, count)
-    return _rule(counts[0], dtype), _rule(counts[1], dtype)
-
-
-@lru_cache
 def _rule(count: int, dtype: Any) -> Array:
     """Return nodes, their logarithms and the roots of the weights, one after the other."""
     nodes, weights = control_variate.RULES[count] if count else ((), ())
@@ -164,16 +181,3 @@ def _rule(count: int, dtype: Any) -> Array:
 def uniform_bounds(dtype: Any) -> Array:
     """Return what uniforms are kept within: see `rbgs.random.noise.exponential`."""
     return np.asarray(bounds(float(np.finfo(dtype).eps)), dtype)
-
-
-@lru_cache
-def numbers(dtype: Any) -> tuple[Any, ...]:
-    """Return the numbers that the product depends on."""
-    limits = np.finfo(dtype)
-    found = (
-        control_variate.SHARE,
-        limits.smallest_normal**control_variate.LEAST_POWER,
-        lowest_log_prob(limits.max),
-        control_variate.HIGHEST_TEMPERATURE,
-    )
-    return tuple(dtype.type(x) for x in found)

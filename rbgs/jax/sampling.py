@@ -13,7 +13,7 @@ from rbgs.arrays.typing import Generator
 from rbgs.doors import at_temperature, check_arguments, settled, temperature_array
 from rbgs.draw import Draw
 from rbgs.estimators.base import Estimator
-from rbgs.random.source import check_source
+from rbgs.random.source import Drawn, check_source
 
 
 @instead_of(dim="axis", rng="key", generator="key")
@@ -91,13 +91,15 @@ def sample(
     estimator = settled(estimator, logits)
     if isinstance(index, (int, np.integer)):
         index = check_outcome(index, logits.shape[axis])
+    is_drawn = noise is None
     if noise is None and estimator._needs_noise(index):
         noise = estimator.noise(logits, check_source("key", key, logits), axis=axis)
     elif key is not None and noise is not None:
         raise ValueError("both key and noise are given: pass key=None or no noise")
     temperature = _to_jax(temperature_array(estimator))
     static = estimator if temperature is None else at_temperature(estimator, 1.0)
-    value: jax.Array = _value(static, axis, logits, (noise, index, mask), temperature)
+    operands = logits, (noise, index, mask), temperature
+    value: jax.Array = _value(static, axis, is_drawn, *operands)
     return value
 
 
@@ -105,13 +107,17 @@ def _to_jax(x: Any) -> Any:
     return jax.numpy.asarray(x) if isinstance(x, np.ndarray) else x
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _value(estimator: Estimator, axis: int, logits: Any, others: Any, temperature: Any) -> Any:
-    return _draw(estimator, axis, logits, others, temperature).value
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _value(
+    estimator: Estimator, axis: int, is_drawn: bool, logits: Any, others: Any, temperature: Any
+) -> Any:
+    return _draw(estimator, axis, is_drawn, logits, others, temperature).value
 
 
 @partial(_value.defjvp, symbolic_zeros=True)
-def _value_jvp(estimator: Estimator, axis: int, primals: Any, tangents: Any) -> tuple[Any, Any]:
+def _value_jvp(
+    estimator: Estimator, axis: int, is_drawn: bool, primals: Any, tangents: Any
+) -> tuple[Any, Any]:
     logits, others, temperature = primals
     tangent, (of_noise, _, _), of_temperature = tangents
     for name, other in (("temperature", of_temperature), ("noise", of_noise)):
@@ -120,9 +126,9 @@ def _value_jvp(estimator: Estimator, axis: int, primals: Any, tangents: Any) -> 
                 f"no derivative is defined for the {name}: pass jax.lax.stop_gradient({name})"
             )
     if isinstance(tangent, SymbolicZero):
-        value = _value(estimator, axis, logits, others, temperature)
+        value = _value(estimator, axis, is_drawn, logits, others, temperature)
         return value, jax.numpy.zeros_like(value)
-    draw = _draw(estimator, axis, logits, others, temperature)
+    draw = _draw(estimator, axis, is_drawn, logits, others, temperature)
     # JAX transposes this function to itself: it need not look inside, nor keep all samples. The
     # first argument would be its inverse, which no derivative of first order calls.
     product = jax.lax.custom_linear_solve(
@@ -131,8 +137,11 @@ def _value_jvp(estimator: Estimator, axis: int, primals: Any, tangents: Any) -> 
     return draw.value, product
 
 
-def _draw(estimator: Estimator, axis: int, *operands: Any) -> Draw:
+def _draw(estimator: Estimator, axis: int, is_drawn: bool, *operands: Any) -> Draw:
     # JAX hands on constants as arrays of NumPy.
     logits, (noise, index, mask), temperature = jax.tree.map(_to_jax, operands)
     estimator = at_temperature(estimator, temperature)
-    return estimator.sample(logits, noise=noise, index=index, mask=mask, axis=axis)
+    source = None
+    if is_drawn and noise is not None:
+        source, noise = Drawn(noise), None
+    return estimator.sample(logits, rng=source, noise=noise, index=index, mask=mask, axis=axis)
