@@ -9,7 +9,7 @@ the median of the ratios within a round.
 import multiprocessing
 import os
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Annotated, Any
 
@@ -132,9 +132,8 @@ def table(threads: int, measured: dict[tuple[int, ...], list[Times]]) -> Table:
     return result
 
 
-def main(rounds: Annotated[int, typer.Option(min=3, help="Of all calls.")] = 60) -> None:
-    """Print the tables for one processor and for all."""
-    tables = []
+def tables(rounds: int) -> Iterator[Table]:
+    """Yield the tables for one processor and for all."""
     counts = sorted({1, len(os.sched_getaffinity(0))})
     with steps_left() as progress:
         task = progress.add_task("timing", total=len(counts) * len(SHAPES))
@@ -148,8 +147,12 @@ def main(rounds: Annotated[int, typer.Option(min=3, help="Of all calls.")] = 60)
                     few = rounds if np.prod(shape) < 2**17 else max(3, rounds // 4)
                     measured[shape] = process.submit(time_shape, shape, few).result()
                     progress.advance(task)
-            tables.append(table(count, measured))
-    for each in tables:
+            yield table(count, measured)
+
+
+def main(rounds: Annotated[int, typer.Option(min=3, help="Of all calls.")] = 60) -> None:
+    """Print the tables for one processor and for all."""
+    for each in list(tables(rounds)):
         Console().print(each)
 
 

@@ -1,4 +1,4 @@
-"""Time and memory of sample + vjp, against PyTorch and JAX.
+"""Time of the call that users make, and time and memory of sample + vjp: against PyTorch and JAX.
 
 The contenders alternate within one process. Times are medians over the rounds; a ratio is the
 median of the ratios within a round. The floor is one log, log1p, exp and division for each category
@@ -19,8 +19,8 @@ from rich.table import Table
 
 import rbgs
 from benchmarks.experiments import estimators
-from benchmarks.measurements import overheads, peers
-from benchmarks.measurements.timing import alternate, ratio
+from benchmarks.measurements import drop_in, overheads, peers
+from benchmarks.measurements.timing import alternate, instructions, ratio
 from benchmarks.output.progress import steps_left
 
 WORKLOADS = (
@@ -128,9 +128,8 @@ def main(
                 tables.append(
                     table(f"({shape}, {n}), K = {samples}, τ = {tau}", times, memory, elements)
                 )
-    for each in tables:
+    for each in (*drop_in.tables(8 * rounds), *tables, overhead_table(rounds)):
         console.print(each)
-    console.print(overhead_table(rounds))
 
 
 def overhead_table(rounds: int) -> Table:
@@ -157,7 +156,7 @@ def table(
     title: str, times: dict[str, list[float]], memory: dict[str, float], elements: int
 ) -> Table:
     """Make the table of one workload."""
-    result = Table(title=f"{title}, float32, {rbgs.get_num_threads()} threads")
+    result = Table(title=f"{title}, float32, {rbgs.get_num_threads()} threads, {instructions()}")
     for column in ("contender", "ms", "over gumbel_softmax", "dense GR over it", "peak MiB", "ns"):
         result.add_column(column, justify="left" if column == "contender" else "right")
 
