@@ -55,7 +55,7 @@ def race(index, winner, remaining, begin, end, n, over_categories, log_probs, un
     size, step = sizes_of(log_probs, n, over_categories)
     rows = log_probs.size // n
     probs, exponentials = np.empty(size, dtype), np.empty(size, dtype)
-    speeds, places = np.empty(lanes, dtype), np.empty(lanes, np.int32)
+    places = np.empty(lanes, np.int32)
     zero = spread(dtype.type(0), log_probs)
     numbers, further = category_numbers(log_probs, over_categories)
     for first in range(begin, end, step):
@@ -74,20 +74,20 @@ def race(index, winner, remaining, begin, end, n, over_categories, log_probs, un
             best, place = select(better, speed, best), select(better, number, place)
             number = number + further
         if over_categories:
-            store(speeds, 0, best)
-            store(places, 0, place)
-            found, largest = n, np.max(speeds)
-            best = largest_of_lanes(best)
+            largest = largest_of_lanes(best)
+            store(places, 0, select(best == largest, place, n))
+            best, found = largest, n
             for lane in range(lanes):
-                if speeds[lane] == largest:
-                    found = min(found, places[lane])
+                found = min(found, places[lane])
             place = place ^ place | found
         store(places, 0, place)
         for row in range(first, min(first + step, end)):
             place_of_row = places[row - first]
             index[row] = place_of_row
             # NaN where nothing is the best.
-            winner[row * n : (row + 1) * n] = 0 if place_of_row < n else np.nan
+            value = dtype.type(0 if place_of_row < n else np.nan)
+            for at in range(row * n, (row + 1) * n):
+                winner[at] = value
             if place_of_row < n:
                 winner[row * n + place_of_row] = 1
         arrival, number = 1 / best, numbers

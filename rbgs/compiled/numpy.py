@@ -53,14 +53,14 @@ def race(log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array]:
         *(_flat(x, dtype, over_categories) for x in (log_probs, uniforms)),
         *uniform_bounds(log_probs.dtype),
     )
-    index = np.empty(rows, np.int64)
+    index = np.empty(rows, np.int32)
     winner, remaining = np.empty(n * rows, dtype), np.empty(n * rows, dtype)
 
     def task(begin: int, end: int) -> None:
         kernels.race(index, winner, remaining, begin, end, n, over_categories, *given)
 
     share_work(task, rows, step(winner.dtype, over_categories), 2 * winner.size)
-    return index, _shaped(winner, n, True), _shaped(remaining, n, over_categories)
+    return index.astype(np.int64), _shaped(winner, n, True), _shaped(remaining, n, over_categories)
 
 
 def product(points: Any, vector: Array) -> Array:
