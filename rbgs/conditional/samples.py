@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from operator import mul, sub, truediv
 from typing import Any, TypeAlias
 
+import numpy as np
 from array_api_compat import is_jax_namespace, is_numpy_namespace
 
 from rbgs.arrays.devices import device
@@ -248,7 +249,7 @@ class _Sampler:
         xp = array_namespace(self.rates)
         samples, dtype = self.points.samples, self.rates.dtype
         multiples = z[:, None] * numbers
-        if is_numpy_namespace(xp) and is_row_by_row(*shift.shape):
+        if isinstance(shift, np.ndarray) and is_row_by_row(*shift.shape):
             # NumPy lays what is made of it as it lies.
             multiples = (numbers[:, None] * z).T
         phase = xp.astype(multiples % samples, dtype)[..., None] / samples
