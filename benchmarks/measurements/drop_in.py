@@ -42,8 +42,7 @@ def calls_in_torch(logits: np.ndarray, cotangent: np.ndarray) -> dict[str, peers
     import rbgs.torch
 
     leaf, gradient = torch.tensor(logits, requires_grad=True), torch.tensor(cotangent)
-    estimator = rbgs.GumbelRao(TEMPERATURE)
-    noise = estimator.noise(logits, 0)
+    estimator, rng = rbgs.GumbelRao(TEMPERATURE), np.random.default_rng(0)
 
     def door(*, compiled: bool) -> peers.Call:
         def call() -> Any:
@@ -55,7 +54,7 @@ def calls_in_torch(logits: np.ndarray, cotangent: np.ndarray) -> dict[str, peers
 
     def sample() -> Any:
         rbgs.set_compiled(True)
-        return estimator.sample(logits, noise=noise)
+        return estimator.sample(logits, rng=rng)
 
     draw = sample()
     return {
@@ -86,16 +85,15 @@ def calls_in_jax(logits: np.ndarray, cotangent: np.ndarray) -> dict[str, peers.C
     }
 
 
-def time_shape(shape: tuple[int, ...], rounds: int) -> list[Times]:
-    """Return the times of the calls in PyTorch and in JAX."""
+CALLS = {"PyTorch": calls_in_torch, "JAX": calls_in_jax}
+
+
+def time_calls(library: str, shape: tuple[int, ...], rounds: int) -> Times:
+    """Return the times of the calls in one library."""
     rng = np.random.default_rng(0)
-    logits, cotangent = rng.normal(size=(2, *shape)).astype(np.float32)
-    times = []
-    for make in (calls_in_torch, calls_in_jax):
-        calls = make(logits, cotangent)
-        alternate(calls, 3)
-        times.append(alternate(calls, rounds))
-    return times
+    calls = CALLS[library](*rng.normal(size=(2, *shape)).astype(np.float32))
+    alternate(calls, 3)
+    return alternate(calls, rounds)
 
 
 def keep_to(processors: int) -> None:
@@ -104,31 +102,26 @@ def keep_to(processors: int) -> None:
     os.sched_setaffinity(0, allowed[-processors:])
 
 
-def table(threads: int, measured: dict[tuple[int, ...], list[Times]]) -> Table:
+def table(library: str, threads: int, measured: dict[str, Times]) -> Table:
     """Show the ratios, and of the call in PyTorch its parts."""
     result = Table(
-        title=f"Time over what is replaced, {threads} thread{'s' * (threads > 1)}, float32, "
-        f"τ = {TEMPERATURE}, {instructions()}"
+        title=f"{library}: time over what is replaced, {threads} thread{'s' * (threads > 1)}, "
+        f"τ = {TEMPERATURE}, float32, {instructions()}"
     )
     result.add_column("logits")
-    for library in ("PyTorch", "JAX"):
-        result.add_column(f"{library}, ms", justify="right")
-        for label in ("without fast", "fast"):
-            result.add_column(f"{library}, {label}", justify="right")
-        if library == "PyTorch":
-            result.add_column("sample · product · door", justify="right")
+    columns = ["what is replaced, ms", "fast, ms", "without fast", "fast"]
+    if library == "PyTorch":
+        columns.append("sample · product · door")
+    for column in columns:
+        result.add_column(column, justify="right")
     for shape, times in measured.items():
-        cells = []
-        for library in times:
-            cells.append(f"{1e3 * statistics.median(library[OLD]):.2f}")
-            cells += [f"{ratio(library[x], library[OLD]):.2f}" for x in ("without fast", "fast")]
-            if "sample" in library:
-                whole = statistics.median(library["fast"])
-                parts = [statistics.median(library[x]) / whole for x in ("sample", "product")]
-                shares = (*parts, 1 - sum(parts))
-                cells.append(" · ".join(f"{100 * x:.0f} %" for x in shares))
-        *batch, n = shape
-        result.add_row(f"({'×'.join(map(str, batch))}, {n})", *cells)
+        cells = [f"{1e3 * statistics.median(times[x]):.2f}" for x in (OLD, "fast")]
+        cells += [f"{ratio(times[x], times[OLD]):.2f}" for x in ("without fast", "fast")]
+        if library == "PyTorch":
+            whole = statistics.median(times["fast"])
+            parts = [statistics.median(times[x]) / whole for x in ("sample", "product")]
+            cells.append(" · ".join(f"{100 * x:.0f} %" for x in (*parts, 1 - sum(parts))))
+        result.add_row(shape, *cells)
     return result
 
 
@@ -138,16 +131,20 @@ def tables(rounds: int) -> Iterator[Table]:
     with steps_left() as progress:
         task = progress.add_task("timing", total=len(counts) * len(SHAPES))
         for count in counts:
-            measured = {}
+            measured: dict[str, dict[str, Times]] = {library: {} for library in CALLS}
             # Another process, because libraries ask for the number of processors only once.
             with ProcessPoolExecutor(
                 1, multiprocessing.get_context("spawn"), keep_to, (count,)
             ) as process:
                 for shape in SHAPES:
                     few = rounds if np.prod(shape) < 2**17 else max(3, rounds // 4)
-                    measured[shape] = process.submit(time_shape, shape, few).result()
+                    *batch, n = shape
+                    for library in CALLS:
+                        times = process.submit(time_calls, library, shape, few).result()
+                        measured[library][f"({'×'.join(map(str, batch))}, {n})"] = times
                     progress.advance(task)
-            yield table(count, measured)
+            for library, times in measured.items():
+                yield table(library, count, times)
 
 
 def main(rounds: Annotated[int, typer.Option(min=3, help="Of all calls.")] = 60) -> None:

@@ -142,11 +142,12 @@ def categories_first(x: Array, axis: int, sharding: Sharding | None = None) -> A
     In NumPy the categories of one row are, where `is_row_by_row` says so. ``sharding`` is that of
     `Rows`.
     """
-    xp = array_namespace(x)
     n, axes = x.shape[axis], list(range(x.ndim))
-    if isinstance(x, np.ndarray) and is_row_by_row(n, x.size // n):
+    if isinstance(x, np.ndarray):  # the same, with less around it
         axes.append(axes.pop(axis))
-        return xp.reshape(xp.permute_dims(x, tuple(axes)), (x.size // n, n)).T
+        x = (x if axis == -1 else x.transpose(axes)).reshape(x.size // n, n).T
+        return x if is_row_by_row(*x.shape) else np.ascontiguousarray(x)
+    xp = array_namespace(x)
     axes.insert(0, axes.pop(axis))
     x = xp.permute_dims(x, tuple(axes))
     if sharding is None:
@@ -159,6 +160,8 @@ def categories_restored(
     x: Array, batch: tuple[int, ...], axis: int, sharding: Sharding | None = None
 ) -> Array:
     """Return ``x (n, rows)`` with the axes of the batch and the category axis at ``axis`` < 0."""
+    if axis == -1 and isinstance(x, np.ndarray):  # the same, with less around it
+        return x.T.reshape(*batch, x.shape[0])
     xp = array_namespace(x)
     x = reshape(xp, x, (x.shape[0], *batch), sharding)
     axes = list(range(1, x.ndim))
