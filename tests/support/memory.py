@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _STATISTICS = Path("/proc/self/statm")
-_GROWTH = 600 * 2**20
+_GROWTH = 400 * 2**20
 
 
 def resident():
