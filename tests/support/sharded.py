@@ -4,12 +4,14 @@ import jax
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from memory import Programs
 
 import rbgs
 import rbgs.jax
 
 DATA = PartitionSpec("data")
 SAMPLED = (rbgs.GumbelRao(0.5), rbgs.GumbelRao(0.5, 100, "monte_carlo"))
+PROGRAMS = Programs()
 LOGITS = np.random.default_rng(0).normal(size=(32, 6, 4)).astype("float32")
 
 
@@ -26,6 +28,7 @@ def check(result, expected, sharding):
     for a, b in zip(result, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
     assert result[0].sharding.is_equivalent_to(sharding, 3)
+    PROGRAMS.forget_if_many()
 
 
 def check_automatic_mesh(logits):
