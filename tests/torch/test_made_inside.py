@@ -33,6 +33,7 @@ def nothing_known():
 
 def value_and_gradient(sample, *arguments):
     leaf = LOGITS.clone().requires_grad_()
+    torch.manual_seed(0)
     value = sample(leaf, *arguments)
     value.backward(VECTOR)
     return value.detach(), leaf.grad
@@ -49,7 +50,6 @@ def through_door(logits, samples, sampling, noise):
 
 
 def in_place_of_torch(logits, samples, _, __):
-    torch.manual_seed(0)
     return door.gumbel_softmax(logits, 0.5, hard=True, samples=samples)
 
 
@@ -148,8 +148,7 @@ def test_pytorchs_own_generator_while_sizes_change(dtype, dynamic):
 
 @pytest.mark.parametrize("sampling", ["lattice", "monte_carlo", "exact"])
 def test_a_temperature_that_numpy_computes(sampling):
-    counter = testing.CompileCounterWithBackend("aot_eager")
-
+    counter = testing.CompileCounterWithBackend("eager")
     noise = rbgs.GumbelRao(0.5, 7, sampling).noise(LOGITS, KEY)
 
     def sample(logits, temperature):
@@ -157,7 +156,7 @@ def test_a_temperature_that_numpy_computes(sampling):
 
     compiled = torch.compile(sample, fullgraph=True, backend=counter)
     counts = []
-    for step in range(4):
+    for step in range(3):
         assert_same(compiled, sample, np.maximum(0.4, np.exp(-0.3 * step)))
         counts.append(counter.frame_count)
     assert counts[1] == counts[-1]
