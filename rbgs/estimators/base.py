@@ -229,6 +229,7 @@ class Estimator(ABC):
             exponentials = exponential(uniforms) if self._random_given_outcome else None
             drawn = rows.index(index)
             rows = rows.only(possible(rows, drawn))
+            drawn = xp.where(rows.valid, drawn, -1)  # and the caller may overwrite the one given
             winner = one_hot(drawn, rows.n, rows.log_probs.dtype)
             winner = winner + nan_unless(rows.valid, winner)
         return Outcome(rows, temperature, drawn, winner, exponentials, key)

@@ -97,7 +97,7 @@ def sample(
     >>> value = rbgs.torch.sample(rbgs.GumbelRao(0.5), logits, generator=generator)
     >>> value.detach()
     tensor([[0., 0., 1.],
-            [1., 0., 0.]])
+            [0., 1., 0.]])
     >>> (value * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
     >>> bool(logits.grad.abs().sum() > 0)
     True
