@@ -139,14 +139,15 @@ def nan_unless(valid: Array, like: Array) -> Array:
 def categories_first(x: Array, axis: int, sharding: Sharding | None = None) -> Array:
     """Return ``x`` as ``(n, rows)``, with the rows of one category next to each other in memory.
 
-    In NumPy the categories of one row are, where `is_row_by_row` says so. ``sharding`` is that of
-    `Rows`.
+    For the compiled engine of NumPy the categories of one row are, where `is_row_by_row` says so.
+    ``sharding`` is that of `Rows`.
     """
     n, axes = x.shape[axis], list(range(x.ndim))
     if isinstance(x, np.ndarray):  # the same, with less around it
         axes.append(axes.pop(axis))
         x = (x if axis == -1 else x.transpose(axes)).reshape(x.size // n, n).T
-        return x if is_row_by_row(*x.shape) else np.ascontiguousarray(x)
+        is_kept = is_row_by_row(*x.shape) and engine_for(x) is not None
+        return x if is_kept else np.ascontiguousarray(x)
     xp = array_namespace(x)
     axes.insert(0, axes.pop(axis))
     x = xp.permute_dims(x, tuple(axes))

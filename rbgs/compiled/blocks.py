@@ -71,13 +71,13 @@ def category_numbers(array, over_categories):
 
 
 @inlined
-def write_one_hot(block, index, over_categories):
+def write_one_hot(block, index, numbers):
     """Write 1 where the category is that of the index, which each lane has, and 0 elsewhere."""
     zero = spread(block.dtype.type(0), block)
-    place, (number, step) = load_beside(index, 0, zero), category_numbers(block, over_categories)
+    place, number = load_beside(index, 0, zero), numbers[0]
     for at in range(0, block.size, lanes_of(block)):
         store(block, at, select(number == place, 1, zero))
-        number = number + step
+        number = number + numbers[1]
 
 
 @inlined

@@ -9,7 +9,16 @@ import numpy as np
 from rbgs.compiled.blocks import sizes_of
 from rbgs.compiled.compiler import inlined, precise
 from rbgs.compiled.math import exp, further_bits, log1p, threefry, uniform_double, uniform_single
-from rbgs.compiled.vectors import convert, lanes_of, load, load_beside, select, spread, store
+from rbgs.compiled.vectors import (
+    as_bits_of,
+    convert,
+    lanes_of,
+    load,
+    load_beside,
+    select,
+    spread,
+    store,
+)
 
 # Generators of a lattice.
 GENERATORS = 32
@@ -30,47 +39,41 @@ def fill_phases(phases, generators, start, count, samples, used):
             at = select(at < samples, at, at - samples)
 
 
-def _independent(e, words, k, n, keys, over_categories):
-    """Write all E_j of sample k of the counter-based generator."""
+def _independent(e, words, k, n, keys, numbers, over_categories):
+    """Write all E_j of sample k of the counter-based generator.
+
+    ``numbers`` are those of `rbgs.compiled.blocks.category_numbers`.
+    """
     raise NotImplementedError
 
 
 @precise(_independent)
-def _(e, words, k, n, keys, over_categories):
-    def single(e, words, k, n, keys, over_categories):
+def _(e, words, k, n, keys, numbers, over_categories):
+    def single(e, words, k, n, keys, numbers, over_categories):
         # A pair of words serves two categories.
         half = (n + 1) // 2
-        zero, sample, number, step = _counters(e, k, over_categories)
+        zero, number = spread(e.dtype.type(0), e), as_bits_of(numbers[0], np.uint32)
+        sample = (number ^ number) | k
         for at in range(0, sizes_of(e, half, over_categories)[0], lanes_of(e)):
             x, y = threefry(keys[0], keys[1], sample, number)
             drawn = uniform_single(x, further_bits(keys[0], keys[1], sample, number))
             store(e, at, zero - log1p(zero - drawn))
             drawn = uniform_single(y, further_bits(keys[0], keys[1], sample, number + half))
             store(words, at, zero - log1p(zero - drawn))
-            number = number + step
+            number = number + numbers[1]
         first = half if over_categories else half * lanes_of(e)
         for i in range(first, e.size):
             e[i] = words[i - first]
 
-    def double(e, words, k, n, keys, over_categories):
-        zero, sample, number, step = _counters(e, k, over_categories)
+    def double(e, words, k, n, keys, numbers, over_categories):
+        zero, number = spread(e.dtype.type(0), e), as_bits_of(numbers[0], np.uint32)
+        sample = (number ^ number) | k
         for at in range(0, e.size, lanes_of(e)):
             x, y = threefry(keys[0], keys[1], sample, number)
             store(e, at, zero - log1p(zero - uniform_double(x, y)))
-            number = number + step
+            number = number + numbers[1]
 
     return single if e.dtype == nb.float32 else double
-
-
-@inlined
-def _counters(e, k, over_categories):
-    """Return a zero, the number of a sample, the first numbers of categories, and their step."""
-    zero = spread(e.dtype.type(0), e)
-    numbers = load_beside(np.arange(lanes_of(e)).astype(np.uint32), 0, zero)
-    sample = (numbers ^ numbers) | k
-    if over_categories:
-        return zero, sample, numbers, lanes_of(e)
-    return zero, sample, numbers ^ numbers, 1
 
 
 @inlined
@@ -104,10 +107,10 @@ def fraction(x, lost, half_step):
 
 
 @inlined
-def draw(e, words, drawn, k, n, keys, over_categories):
+def draw(e, words, drawn, k, n, keys, numbers, over_categories):
     """Write all E_j of a sample: those given for the first one."""
     if k > 0:
-        _independent(e, words, k, n, keys, over_categories)
+        _independent(e, words, k, n, keys, numbers, over_categories)
     else:
         for at in range(0, e.size, lanes_of(e)):
             store(e, at, load(drawn, at))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rbgs.compiled.blocks import pack, sizes_of, sum_of, unpack, write_one_hot
+from rbgs.compiled.blocks import category_numbers, pack, sizes_of, sum_of, unpack, write_one_hot
 from rbgs.compiled.compiler import inlined, jit
 from rbgs.compiled.control_variate import write_constants, write_rule
 from rbgs.compiled.math import exp, expm1, log1p
@@ -187,7 +187,7 @@ def product(
     nodes = ((means.size + rule.size) // 3) * lanes
     powers, roots = np.empty(nodes, dtype), np.empty(nodes, dtype)
     temperature, of_lanes = zero, np.empty(lanes, dtype)
-    places = np.empty(lanes, np.int32)
+    places, numbers = np.empty(lanes, np.int32), category_numbers(vector, over_categories)
     key0, key1 = np.empty(lanes, np.uint32), np.empty(lanes, np.uint32)
     keys = (load_beside(key0, 0, zero), load_beside(key1, 0, zero))
     for first in range(begin, end, step):
@@ -195,7 +195,7 @@ def product(
         for lane in range(lanes):
             row = first if over_categories else min(first + lane, rows - 1)
             places[lane] = index[row]
-        write_one_hot(block.won, places, over_categories)
+        write_one_hot(block.won, places, numbers)
         pack(block.probs, log_probs, first, n, rows, over_categories, -np.inf)
         pack(drawn, exponentials, first, n, rows, over_categories, 1)
         if first == begin or temperatures.size > 1:
@@ -235,8 +235,8 @@ def product(
                 if lattice:
                     inverses = (load(winners, k * lanes), load(winners, other * lanes))
                 else:
-                    draw(r[0], words, drawn, start + k, n, keys, over_categories)
-                    draw(r[1], words, drawn, start + other, n, keys, over_categories)
+                    draw(r[0], words, drawn, start + k, n, keys, numbers, over_categories)
+                    draw(r[1], words, drawn, start + other, n, keys, numbers, over_categories)
                     inverses = _inverses(block, r, over_categories)
                 total0, total1, dot0, dot1 = _first_pass(
                     block, r, inverses, phases, k * GENERATORS, other * GENERATORS,

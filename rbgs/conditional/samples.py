@@ -8,12 +8,10 @@ from dataclasses import dataclass, fields, replace
 from operator import mul, sub, truediv
 from typing import Any, TypeAlias
 
-import numpy as np
 from array_api_compat import is_jax_namespace, is_numpy_namespace
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.engine import engine_for
-from rbgs.arrays.layout import is_row_by_row
 from rbgs.arrays.loops import over_rows, over_samples
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.reuse import in_place
@@ -248,11 +246,7 @@ class _Sampler:
         """Return E_j / E_i, the exponentials made of the points of the lattice."""
         xp = array_namespace(self.rates)
         samples, dtype = self.points.samples, self.rates.dtype
-        multiples = z[:, None] * numbers
-        if isinstance(shift, np.ndarray) and is_row_by_row(*shift.shape):
-            # NumPy lays what is made of it as it lies.
-            multiples = (numbers[:, None] * z).T
-        phase = xp.astype(multiples % samples, dtype)[..., None] / samples
+        phase = xp.astype((z[:, None] * numbers) % samples, dtype)[..., None] / samples
         eps = xp.finfo(dtype).eps
         below = _negative_fraction(phase, shift[:, None, :])
         # The digits that the sum has lost, from another category: small ones hang on them.

@@ -47,15 +47,15 @@ def test_there_and_back(shape, axis):
     n = shape[axis]
     first = categories_first(x, axis)
     np.testing.assert_array_equal(first, np.moveaxis(x, axis, 0).reshape(n, -1))
-    if not is_row_by_row(n, x.size // n):
-        assert first.flags.c_contiguous
+    assert first.flags.c_contiguous  # integers, which the engine does not take
     batch = np.delete(shape, axis)
     np.testing.assert_array_equal(categories_restored(first, tuple(batch), axis), x)
 
 
-def test_rows_of_many_categories_are_not_copied():
+@pytest.mark.usefixtures("engine")
+def test_rows_of_many_categories_are_copied_only_without_the_engine():
     logits = np.zeros((8, 1000), np.float32)
-    assert np.shares_memory(categories_first(logits, -1), logits)
+    assert np.shares_memory(categories_first(logits, -1), logits) is rbgs.is_compiled()
 
 
 # Blocks of a size that vectors do not fill, on both ways; with one sample, after other rows.
@@ -88,4 +88,4 @@ def test_both_engines_agree_on_both_ways(estimator, shape, dtype):
     (value, index, plain), (*outcome, compiled) = results
     np.testing.assert_array_equal(outcome[0], value)
     np.testing.assert_array_equal(outcome[1], index)
-    np.testing.assert_allclose(compiled, plain, atol=1e-12 if dtype == "float64" else 3e-5)
+    np.testing.assert_allclose(compiled, plain, atol=1e-12 if dtype == "float64" else 2e-4)
