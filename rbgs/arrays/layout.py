@@ -1,7 +1,7 @@
 """How rows of logits lie in memory, and so what a processor's lanes are."""
 
 # Lanes of a vector of the compiled engine, in single precision.
-_LANES = 32
+LANES = 32
 # So many categories fill vectors; the arrays of as many rows as there are lanes would not fit the
 # first cache.
 _MANY = 128
@@ -21,6 +21,6 @@ def is_row_by_row(n: int, rows: int) -> bool:
     if n >= _MANY:
         return True
     # One vector more for the sums over lanes.
-    over_categories = rows * (-(-n // _LANES) + 1)
-    over_rows = n * -(-rows // _LANES)
+    over_categories = rows * (-(-n // LANES) + 1)
+    over_rows = n * -(-rows // LANES)
     return over_categories < over_rows

@@ -47,6 +47,13 @@ def pack(block, array, first, n, rows, over_categories, beyond):
 
 
 @inlined
+def pack_rows(lanes, array, first, over_categories):
+    """Copy the numbers of the rows from one on, a lane each; behind the last one it again."""
+    for lane in range(lanes.size):
+        lanes[lane] = array[min(first + (0 if over_categories else lane), array.size - 1)]
+
+
+@inlined
 def unpack(array, block, first, end, n, rows, over_categories):
     """Copy a block back, but for what lies behind the last category or row."""
     lanes = lanes_of(array)

@@ -16,11 +16,10 @@ from rbgs.arrays.loops import is_worth_threads, share_work
 from rbgs.arrays.typing import Array
 from rbgs.compiled import kernels
 from rbgs.compiled.compiler import COMPILER_LOCK, HAS_CACHE
-from rbgs.compiled.points import GENERATORS
 from rbgs.compiled.product import product as multiply
 from rbgs.compiled.vectors import BYTES
 from rbgs.conditional import control_variate
-from rbgs.conditional.lattice import generators
+from rbgs.conditional.lattice import GENERATORS, generators
 from rbgs.conditional.race import lowest_log_prob, whole_power
 from rbgs.random.noise import bounds
 

@@ -19,9 +19,7 @@ from rbgs.compiled.vectors import (
     spread,
     store,
 )
-
-# Generators of a lattice.
-GENERATORS = 32
+from rbgs.conditional.lattice import GENERATORS
 
 
 @inlined

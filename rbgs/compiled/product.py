@@ -8,12 +8,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rbgs.compiled.blocks import category_numbers, pack, sizes_of, sum_of, unpack, write_one_hot
+from rbgs.compiled.blocks import (
+    category_numbers,
+    pack,
+    pack_rows,
+    sizes_of,
+    sum_of,
+    unpack,
+    write_one_hot,
+)
 from rbgs.compiled.compiler import inlined, jit
 from rbgs.compiled.control_variate import write_constants, write_rule
 from rbgs.compiled.math import exp, expm1, log1p
-from rbgs.compiled.points import GENERATORS, draw, fill_phases, fraction, relative_weight
+from rbgs.compiled.points import draw, fill_phases, fraction, relative_weight
 from rbgs.compiled.vectors import is_any, lanes_of, load, load_beside, select, spread, store
+from rbgs.conditional.lattice import GENERATORS
 
 # Samples whose phases are kept.
 _SAMPLES = 512
@@ -192,16 +201,12 @@ def product(
     keys = (load_beside(key0, 0, zero), load_beside(key1, 0, zero))
     for first in range(begin, end, step):
         pack(block.vec, vector, first, n, rows, over_categories, 0)
-        for lane in range(lanes):
-            row = first if over_categories else min(first + lane, rows - 1)
-            places[lane] = index[row]
+        pack_rows(places, index, first, over_categories)
         write_one_hot(block.won, places, numbers)
         pack(block.probs, log_probs, first, n, rows, over_categories, -np.inf)
         pack(drawn, exponentials, first, n, rows, over_categories, 1)
         if first == begin or temperatures.size > 1:
-            for lane in range(lanes):
-                row = min(first + (0 if over_categories else lane), temperatures.size - 1)
-                of_lanes[lane] = temperatures[row]
+            pack_rows(of_lanes, temperatures, first, over_categories)
             temperature = load(of_lanes, 0)
             write_rule(powers, roots, means, 0, means.size // 3, temperature, least)
             write_rule(powers, roots, rule, means.size // 3, rule.size // 3, temperature, least)
@@ -213,9 +218,8 @@ def product(
         if lattice:
             of_winner = _make_uniform(block, drawn, n, over_categories)
         elif key.size > 0:
-            for lane in range(lanes):
-                row = first if over_categories else min(first + lane, rows - 1)
-                key0[lane], key1[lane] = key[row], key[rows + row]
+            pack_rows(key0, key[:rows], first, over_categories)
+            pack_rows(key1, key[rows:], first, over_categories)
             keys = (load_beside(key0, 0, zero), load_beside(key1, 0, zero))
         for start in range(first_sample, last_sample, _SAMPLES):
             count = min(_SAMPLES, last_sample - start)

@@ -16,7 +16,9 @@ from numba.core.datamodel import PrimitiveModel
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, register_model
 
-BYTES = 128
+from rbgs.arrays.layout import LANES
+
+BYTES = 4 * LANES
 # Of a builder, the type of the vectors, and the operands.
 Emit = Callable[[Any, Any, list[Any]], Any]
 
@@ -141,36 +143,34 @@ def spread(_: Any, x: Any, like: Any) -> Any:
     return result(x, like), generate
 
 
-def _place(context: Any, builder: Any, kind: Any, array: Any, at: Any, vector: Any) -> Any:
-    structure = context.make_array(kind)(context, builder, array)
+def _place(context: Any, builder: Any, sig: Any, args: Any, vector: Any) -> Any:
+    """Return a pointer to a vector of an array, the first argument, at a place, the second."""
+    at = context.cast(builder, args[1], sig.args[1], nb.types.intp)
+    structure = context.make_array(sig.args[0])(context, builder, args[0])
     first = builder.gep(structure.data, [at])
     return builder.bitcast(first, _llvm(vector.scalar, vector.lanes).as_pointer())
+
+
+def _loading(array: Any, result: Vector) -> Any:
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = _place(context, builder, sig, args, result)
+        return builder.load(place, align=array.dtype.bitwidth // 8)
+
+    return generate
 
 
 @intrinsic
 def load(_: Any, array: Any, at: Any) -> Any:
     """Return the vector from a place on of a contiguous array of one axis."""
     result = _vector_of(array)
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        at = context.cast(builder, args[1], sig.args[1], nb.types.intp)
-        place = _place(context, builder, array, args[0], at, result)
-        return builder.load(place, align=array.dtype.bitwidth // 8)
-
-    return result(array, at), generate
+    return result(array, at), _loading(array, result)
 
 
 @intrinsic
 def load_beside(_: Any, array: Any, at: Any, x: Any) -> Any:
     """Return as many numbers of an array of one axis as a vector has lanes."""
     result = x.of(array.dtype)
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        at = context.cast(builder, args[1], sig.args[1], nb.types.intp)
-        place = _place(context, builder, array, args[0], at, result)
-        return builder.load(place, align=array.dtype.bitwidth // 8)
-
-    return result(array, at, x), generate
+    return result(array, at, x), _loading(array, result)
 
 
 @intrinsic
@@ -178,8 +178,7 @@ def store(_: Any, array: Any, at: Any, x: Any) -> Any:
     """Write a vector from a place on of a contiguous array of one axis."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        at = context.cast(builder, args[1], sig.args[1], nb.types.intp)
-        place = _place(context, builder, array, args[0], at, x)
+        place = _place(context, builder, sig, args, x)
         builder.store(args[2], place, align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 

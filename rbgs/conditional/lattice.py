@@ -13,7 +13,7 @@ import numpy as np
 from rbgs.arrays.tracing import constant_when_compiled
 
 # Generators looked for among; past the last one found they are used again from the first.
-_CANDIDATES, _GENERATORS = 512, 32
+_CANDIDATES, GENERATORS = 512, 32
 # What a pair of rivals counts against the pair of a rival and the winner.
 _RIVALS = 0.2
 
@@ -55,7 +55,7 @@ def _search(samples: int) -> tuple[int, ...]:
     kernel = 2 * pi**2 * (x * x - x + 1 / 6)
     pairs = kernel @ kernel.T / samples
     score, found = pairs[0].copy(), []
-    for _ in range(_GENERATORS):
+    for _ in range(GENERATORS):
         best = int(np.argmin(score))
         found.append(int(prime[best]))
         score += _RIVALS * pairs[best]
