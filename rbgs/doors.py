@@ -6,17 +6,16 @@ from typing import Any
 from rbgs.arrays.scalars import float_beside, is_array
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.estimators.base import Estimator, check_estimator
-from rbgs.estimators.reinforce import Reinforce
 
 
 def check_pathwise(estimator: Any) -> None:
     """Raise unless ``estimator`` is an estimator whose draws have a derivative."""
     check_estimator("estimator", estimator)
-    if isinstance(estimator, Reinforce):
+    if not estimator._pathwise:
+        name = type(estimator).__name__
         raise TypeError(
-            "Reinforce uses the values of the loss, not its derivative, so its sample carries no "
-            "gradient: compute Reinforce.gradient(oracle, logits, rng=...) and pass it on, "
-            "for example as the cotangent of the logits"
+            f"{name} uses values of the loss, so its sample alone carries no gradient: call "
+            f"expectation(estimator, loss, logits) of the door, or {name}.gradient(oracle, logits)"
         )
 
 

@@ -169,7 +169,7 @@ class Draw(AnyDraw):
         ValueError
             The shape, library or device differs from that of the logits.
         TypeError
-            The dtype is not a real floating one, or the estimator is :class:`~rbgs.Reinforce`.
+            The dtype is not a real floating one, or the estimator has no Jacobian.
         """
         return self._product("tangent", tangent)
 
@@ -191,7 +191,7 @@ class Draw(AnyDraw):
         ValueError
             The shape, library or device differs from that of the logits.
         TypeError
-            The dtype is not a real floating one, or the estimator is :class:`~rbgs.Reinforce`.
+            The dtype is not a real floating one, or the estimator has no Jacobian.
         """
         return self._product("cotangent", cotangent)
 
@@ -207,7 +207,7 @@ class Draw(AnyDraw):
         Raises
         ------
         TypeError
-            The estimator is :class:`~rbgs.Reinforce`.
+            The estimator uses values of the loss, such as :class:`~rbgs.Reinforce`.
         """
         operator = self._pathwise()
         matrix = operator.matrix()
@@ -226,8 +226,8 @@ class Draw(AnyDraw):
     def _pathwise(self) -> Operator:
         if self._operator is None:
             raise TypeError(
-                "Reinforce uses the values of the loss, not its derivative, so its draw has no "
-                "Jacobian: call Reinforce.gradient(oracle, logits, ...)"
+                f"{self.estimator} uses values of the loss, so its draw has no Jacobian: call "
+                f"{self.estimator}.gradient(oracle, logits, ...)"
             )
         if self._rows.log_probs.ndim != 2:
             raise ValueError(

@@ -261,17 +261,38 @@ def test_wrong_randomness(backend, xp):
 def test_wrong_oracles(xp):
     logits = zeros(xp, 2, 3)
     for wrong, error, message in (
-        (lambda x: xp.sum(x), TypeError, "oracle must return"),
         (lambda x: (xp.sum(x, axis=-1),), TypeError, "of length 1"),
-        (lambda x: (xp.sum(x), x), ValueError, r"loss has shape \(\)"),
+        (lambda x: (x, x), ValueError, r"loss has shape .* for a value whose batch is"),
+        (lambda x: (xp.sum(x, axis=-2), x), ValueError, "the oracle's loss has shape"),
         (lambda x: (xp.sum(x, axis=-1), xp.sum(x, axis=-1)), ValueError, "dloss_dvalue has shape"),
         (lambda x: (xp.sum(x, axis=-1), x, x[..., 0, :]), ValueError, "dloss_dlogits has shape"),
         (lambda x: (1.0, x), TypeError, "loss is a float"),
+        (lambda _: 1.0, TypeError, "oracle"),
     ):
         with pytest.raises(error, match=message):
             ESTIMATOR.gradient(wrong, logits, rng=0)
         with pytest.raises((TypeError, ValueError), match="oracle"):
             rbgs.exact_gradient(wrong, logits)
+
+
+def test_an_estimator_that_needs_the_derivative_says_so(xp):
+    with pytest.raises(TypeError, match=r"GumbelRao needs the derivative .*return \(loss, dloss"):
+        ESTIMATOR.gradient(lambda x: xp.sum(x, axis=-1), zeros(xp, 2, 3), rng=0)
+
+
+def test_a_loss_without_the_axis_of_draws(xp):
+    logits = zeros(xp, 2, 3)
+    with pytest.raises(ValueError, match=r"loss has shape \(\) .* at least its first 1, that of"):
+        rbgs.Reinforce(samples=2).gradient(lambda x: xp.sum(x), logits, rng=0)
+    with pytest.raises(ValueError, match="at least its first 1"):
+        rbgs.exact_gradient(lambda x: xp.sum(x), logits)
+
+
+def test_too_many_joint_outcomes(xp):
+    with pytest.raises(ValueError, match=r"20 variables .* 1\.1e\+12 joint outcomes.*reference="):
+        rbgs.exact_gradient(lambda x: xp.sum(x, axis=(-2, -1)), zeros(xp, 2, 20, 4))
+    with pytest.raises(ValueError, match=r"in 9 draws, is 2\.62.*e\+05"):
+        rbgs.exact_gradient(lambda x: xp.sum(x, axis=-1), zeros(xp, 2, 4), samples=9)
 
 
 def test_reinforce_has_no_jacobian(xp):

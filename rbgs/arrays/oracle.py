@@ -1,27 +1,71 @@
-"""What a loss oracle may return."""
+"""The loss as the caller gives it: what an oracle may return, and how variables share a loss."""
+
+from typing import NamedTuple
 
 from rbgs.arrays.inputs import check_like, check_shape
 from rbgs.arrays.typing import Array, Oracle
 
 
-def evaluate(oracle: Oracle, value: Array, axis: int) -> tuple[Array, Array, Array | None]:
-    """Call an oracle; return loss, gradient for the value and direct gradient, all checked."""
+class Answer(NamedTuple):
+    """What is known of the loss at a value: None for what was not given."""
+
+    loss: Array
+    cotangent: Array | None = None
+    direct: Array | None = None
+
+
+def evaluate(
+    oracle: Oracle, value: Array, axis: int, *, leading: int = 0, derivative_for: str | None = None
+) -> Answer:
+    """Call an oracle, and check its answer.
+
+    Parameters
+    ----------
+    oracle : callable
+        See `rbgs.Estimator.gradient`.
+    value : array
+        What it is called with.
+    axis : int
+        The category axis, below 0.
+    leading : int
+        How many axes of draws or outcomes the value has before those of the logits: the loss has
+        them as well.
+    derivative_for : str, optional
+        Who needs the derivative for the value.
+    """
     answer = oracle(value)
-    if not isinstance(answer, tuple) or len(answer) not in (2, 3):
+    if not isinstance(answer, tuple):
+        answer = Answer(answer)
+    elif len(answer) not in (2, 3):
         raise TypeError(
-            "the oracle must return (loss, dloss_dvalue) or (loss, dloss_dvalue, dloss_dlogits), "
-            f"got {type(answer).__name__}"
-            + (f" of length {len(answer)}" if isinstance(answer, tuple) else "")
+            "the oracle must return the loss, (loss, dloss_dvalue) or (loss, dloss_dvalue, "
+            f"dloss_dlogits), got a tuple of length {len(answer)}"
         )
-    shape = tuple(value.shape)
-    at = len(shape) + axis
-    shapes = {
-        "the oracle's loss": (*shape[:at], *shape[at + 1 :]),
-        "the oracle's dloss_dvalue": shape,
-        "the oracle's dloss_dlogits": shape,
-    }
-    for (name, wanted), x in zip(shapes.items(), answer, strict=False):
-        check_like(name, x, value, "real floating")
-        check_shape(name, x.shape, wanted)
-    loss, cotangent = answer[:2]
-    return loss, cotangent, answer[2] if len(answer) == 3 else None
+    else:
+        answer = Answer(*answer)
+    if derivative_for is not None and answer.cotangent is None:
+        raise TypeError(
+            f"{derivative_for} needs the derivative of the loss for the value, which the oracle "
+            "does not give: return (loss, dloss_dvalue), or take an estimator that needs values "
+            "alone, such as rbgs.Reinforce"
+        )
+    check_like("the oracle's loss", answer.loss, value, "real floating")
+    check_loss_shape("the oracle's loss", answer.loss, value, axis, leading)
+    for name, x in (("dloss_dvalue", answer.cotangent), ("dloss_dlogits", answer.direct)):
+        if x is not None:
+            check_like(f"the oracle's {name}", x, value, "real floating")
+            check_shape(f"the oracle's {name}", x.shape, tuple(value.shape))
+    return answer
+
+
+def check_loss_shape(name: str, loss: Array, value: Array, axis: int, leading: int = 0) -> None:
+    """Raise unless the axes of a loss are the first ones of the batch of a value."""
+    shape = list(value.shape)
+    shape.pop(axis)
+    batch, found = tuple(shape), tuple(loss.shape)
+    if batch[: len(found)] != found or len(found) < leading:
+        draws = f", and has at least its first {leading}, that of the draws" if leading else ""
+        raise ValueError(
+            f"{name} has shape {found} for a value whose batch is {batch}: a loss has the axes of "
+            f"the batch, without the last ones if all variables along them share it{draws}"
+        )

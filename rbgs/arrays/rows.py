@@ -117,6 +117,25 @@ class Rows:
         checked = xp.where(fine, temperature, xp.nan)
         return self.merge(xp.broadcast_to(checked, self.batch))
 
+    def spread(self, loss: Array) -> Array:
+        """Return for each row ``(rows,)`` the loss that it shares.
+
+        A loss lacks the last axes of the batch if all variables along them share it.
+        """
+        xp = array_namespace(self.log_probs)
+        loss = xp.astype(loss, self.log_probs.dtype, copy=False)
+        if loss.ndim < len(self.batch):
+            loss = xp.broadcast_to(
+                loss[(..., *(None,) * (len(self.batch) - loss.ndim))], self.batch
+            )
+        return self.merge(loss)
+
+    def total(self, x: Array, loss: Array) -> Array:
+        """Return the sums of ``x (rows,)`` over the variables that share a loss, shaped like it."""
+        x = self.split(x)
+        shared = tuple(range(loss.ndim, x.ndim))
+        return array_namespace(x).sum(x, axis=shared) if shared else x
+
     def index(self, index: Array | int) -> Array:
         """Return a given outcome as an integer array ``(rows,)``."""
         xp = array_namespace(self.log_probs)

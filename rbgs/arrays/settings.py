@@ -32,6 +32,23 @@ def own_settings() -> AbstractContextManager[Any]:
     return stack
 
 
+def callers_settings() -> Callable[[], AbstractContextManager[Any]]:
+    """Return what makes a context with the settings of now, for a function of the caller's."""
+    torch, jax = loaded("torch"), loaded("jax")
+    if torch is not None and torch.compiler.is_compiling():
+        return nullcontext
+    errors, promotion = np.geterr(), jax and jax.config.jax_numpy_rank_promotion
+
+    def restored() -> AbstractContextManager[Any]:
+        stack = ExitStack()
+        stack.enter_context(np.errstate(**errors))
+        if jax is not None:
+            stack.enter_context(jax.numpy_rank_promotion(promotion))
+        return stack
+
+    return restored
+
+
 def with_own_settings(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Let a function run in `own_settings`."""
 

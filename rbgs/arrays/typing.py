@@ -12,5 +12,5 @@ Temperature: TypeAlias = Any  # float, or an array that broadcasts against the b
 # A generator or key of the logits' library, or anything numpy.random.default_rng takes.
 Generator: TypeAlias = Any
 
-# value (..., n) -> (loss (...,), dloss/dvalue (..., n)[, dloss/dlogits (..., n)])
-Oracle: TypeAlias = Callable[[Array], tuple[Array, ...]]
+# value (..., n) -> loss, or (loss, dloss/dvalue (..., n)[, dloss/dlogits (..., n)])
+Oracle: TypeAlias = Callable[[Array], Any]

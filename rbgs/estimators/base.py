@@ -7,14 +7,15 @@ from typing import Any, cast
 from rbgs.arrays.inputs import check_logits, wide_dtype
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.namespaces import array_namespace
-from rbgs.arrays.oracle import evaluate
+from rbgs.arrays.oracle import Answer, evaluate
 from rbgs.arrays.rows import Rows, categories_first, nan_unless, possible, rows_of_logits
 from rbgs.arrays.scalars import are_equal, is_array
-from rbgs.arrays.settings import with_own_settings
+from rbgs.arrays.settings import callers_settings, own_settings, with_own_settings
 from rbgs.arrays.simplex import one_hot
 from rbgs.arrays.typing import Array, Generator, Oracle, Temperature
 from rbgs.conditional.race import race
 from rbgs.draw import Draw, Operator
+from rbgs.estimators.loss import Ask, Loss
 from rbgs.random.key import Key
 from rbgs.random.noise import exponential, generator_key, uniform
 from rbgs.random.source import check_source
@@ -46,6 +47,9 @@ class Estimator(ABC):
     equal if all that matters is, arrays element by element.
     """
 
+    # Whether the draw has a Jacobian.
+    _pathwise = True
+
     def _hyperparameters(self) -> dict[str, Any]:
         """Return those that matter, by name."""
         return {field.name: getattr(self, field.name) for field in fields(cast(Any, self))}
@@ -72,6 +76,29 @@ class Estimator(ABC):
     def _operator(self, outcome: Outcome) -> Operator | None:
         """Return the derivative; None if there is none."""
 
+    def _estimate(self, outcome: Outcome, operator: Operator | None, loss: Loss) -> Array:
+        """Return the gradient estimate ``(n, rows)``, one for each draw."""
+        assert operator is not None
+        cotangent = outcome.rows.adopt("cotangent", loss.answer.cotangent, outcome.rows.n)
+        return operator.product(cotangent)
+
+    def _combined(self, losses: Array) -> Array:
+        """Return what the losses of several draws, along the first axis, estimate together."""
+        return array_namespace(losses).mean(losses, axis=0)
+
+    def _weights(self, losses: Array) -> Array | None:
+        """Return the derivative of `_combined` for each loss, times their number; None: all 1."""
+        return None
+
+    def _race(self, log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array | None]:
+        """Return index and one-hot vector of the outcomes, and exponentials left independent."""
+        return race(log_probs, uniforms)
+
+    @property
+    def _needs_derivative(self) -> bool:
+        """Whether the derivative of the loss at the outcome is needed: else values suffice."""
+        return True
+
     def _value(self, outcome: Outcome, operator: Operator | None) -> Array:
         """Return the forward value ``(n, rows)``: the one-hot vector of the winner."""
         return outcome.winner
@@ -90,6 +117,11 @@ class Estimator(ABC):
     def _draws(self) -> int:
         """How many outcomes one sample has; above 1 they lie along a new leading axis."""
         return 1
+
+    @property
+    def _noise_draws(self) -> int:
+        """How many of the draws have noise of their own."""
+        return self._draws
 
     @property
     def _function_of_outcome(self) -> bool:
@@ -191,9 +223,10 @@ class Estimator(ABC):
         estimator would refuse, gets the value NaN, the derivative NaN and the index -1. Other rows
         are not touched.
         """
-        outcome = self._outcome(logits, rng, noise, index, mask, check_logits(logits, axis))
-        operator = self._operator(outcome)
-        value, rows = self._restored_value(outcome, operator), outcome.rows
+        outcome, operator, value = self._drawing(
+            logits, rng, noise, index, mask, check_logits(logits, axis)
+        )
+        rows = outcome.rows
         drawn = array_namespace(outcome.index).where(rows.valid, outcome.index, -1)
         return Draw(value, rows.split(drawn), type(self).__name__, operator, rows)
 
@@ -208,8 +241,8 @@ class Estimator(ABC):
     ) -> Outcome:
         """Draw an outcome for each row of logits that `check_logits` has seen."""
         rows = rows_of_logits(logits, mask, axis)
-        if self._draws > 1:
-            rows = rows.repeat(self._draws)
+        if self._noise_draws > 1:
+            rows = rows.repeat(self._noise_draws)
         xp = array_namespace(rows.log_probs)
         temperature = rows.temperature(getattr(self, "temperature", 1.0))
         if not isinstance(temperature, float):
@@ -223,8 +256,11 @@ class Estimator(ABC):
                 rows = rows.only(fine)
             key = generator_key(uniforms[rows.n :, :]) if self._generator_words else None
             uniforms = uniforms[: rows.n, :]
+        of_noise = rows
+        if self._noise_draws < self._draws:
+            rows = rows.repeat(self._draws)
         if index is None:
-            drawn, winner, exponentials = race(rows.log_probs, uniforms)
+            drawn, winner, exponentials = self._race(of_noise.log_probs, uniforms)
         else:
             exponentials = exponential(uniforms) if self._random_given_outcome else None
             drawn = rows.index(index)
@@ -286,10 +322,45 @@ class Estimator(ABC):
         >>> estimator.gradient(oracle, np.zeros(3), rng=0).shape
         (3,)
         """
-        draw = self.sample(logits, rng=rng, noise=noise, index=index, mask=mask, axis=axis)
-        _, cotangent, direct = evaluate(oracle, draw.value, axis=draw._rows.axis)
-        estimate = draw.vjp(cotangent)
-        return estimate if direct is None else estimate + direct
+        axis, leading = check_logits(logits, axis), int(self._draws > 1)
+
+        def ask(
+            value: Array, leading: int, derivative: bool = False, function: Oracle | None = None
+        ) -> Answer:
+            name = type(self).__name__ if derivative else None
+            return evaluate(function or oracle, value, axis, leading=leading, derivative_for=name)
+
+        outcome, operator, value = self._drawing(logits, rng, noise, index, mask, axis)
+        answer = ask(value, leading, self._needs_derivative)
+        return self._gradient(outcome, operator, answer, ask)
+
+    @with_own_settings
+    def _drawing(self, *arguments: Any) -> tuple[Outcome, Operator | None, Array]:
+        """Return what `_outcome` does, the derivative, and the value shaped like the logits."""
+        outcome = self._outcome(*arguments)
+        operator = self._operator(outcome)
+        return outcome, operator, self._restored_value(outcome, operator)
+
+    def _gradient(
+        self, outcome: Outcome, operator: Operator | None, answer: Answer, ask: Ask
+    ) -> Array:
+        """Return the gradient estimate for the logits, from what is known of the loss.
+
+        That is its answer at the outcomes, and a function that asks for its answer elsewhere.
+        """
+        rows = outcome.rows
+        loss = Loss(rows, answer, ask, callers_settings())
+        with own_settings():
+            estimate = rows.restore(self._estimate(outcome, operator, loss))
+            if answer.direct is not None:
+                weights = self._weights(answer.loss)
+                direct = answer.direct
+                if weights is not None:
+                    direct = direct * rows.restore(rows.spread(weights)[None, :])
+                estimate = estimate + direct
+            return (
+                estimate if self._draws == 1 else array_namespace(estimate).mean(estimate, axis=0)
+            )
 
     def _noise_shape(self, shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
         """Return the shape of the noise for logits of a shape with ``axis`` below 0."""

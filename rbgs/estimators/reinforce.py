@@ -10,13 +10,13 @@ from rbgs.arrays.inputs import (
     detached,
     namespace,
 )
-from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.namespaces import array_namespace
-from rbgs.arrays.oracle import evaluate
 from rbgs.arrays.scalars import as_float, check_ordinary, float_beside
-from rbgs.arrays.settings import own_settings
-from rbgs.arrays.typing import Array, Generator, Oracle
-from rbgs.estimators.base import Estimator, Outcome
+from rbgs.arrays.typing import Array
+from rbgs.draw import Operator
+from rbgs.estimators.base import Outcome
+from rbgs.estimators.loss import Loss
+from rbgs.estimators.score_function import ScoreFunctionEstimator, score
 
 
 class RunningMean:
@@ -87,7 +87,7 @@ class RunningMean:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Reinforce(Estimator):
+class Reinforce(ScoreFunctionEstimator):
     r"""REINFORCE: :math:`(f(D) - b)(D - p)`, unbiased, from values of the loss alone (eq. 2).
 
     Its draw has a value and an index but no Jacobian: use :meth:`gradient`.
@@ -154,39 +154,12 @@ class Reinforce(Estimator):
     def _function_of_outcome(self) -> bool:
         return self.samples == 1 and not isinstance(self.baseline, RunningMean)
 
-    def _operator(self, outcome: Outcome) -> None:
-        return None
-
-    @instead_of(dim="axis", generator="rng", key="rng")
-    def gradient(
-        self,
-        oracle: Oracle,
-        logits: Array,
-        *,
-        rng: Generator = None,
-        noise: Array | None = None,
-        index: Array | int | None = None,
-        mask: Array | None = None,
-        axis: int = -1,
-    ) -> Array:
-        """Estimate the gradient of the expected loss; see :meth:`Estimator.gradient`.
-
-        Only the loss and the direct gradient of the oracle's answer are used.
-        """
-        draw = self.sample(logits, rng=rng, noise=noise, index=index, mask=mask, axis=axis)
-        rows = draw._rows
-        loss, _, direct = evaluate(oracle, draw.value, rows.axis)
-        xp = array_namespace(rows.log_probs)
-        dtype = rows.log_probs.dtype
-        with own_settings():
-            advantage = rows.merge(xp.astype(loss - self._baseline(loss), dtype, copy=False))
-            value = rows.adopt("value", draw.value, rows.n)
-            estimate = rows.restore(advantage * (value - xp.exp(rows.log_probs)))
-            if isinstance(self.baseline, RunningMean):
-                self.baseline.update(loss)
-            if direct is not None:
-                estimate = estimate + direct
-            return estimate if self.samples == 1 else xp.mean(estimate, axis=0)
+    def _estimate(self, outcome: Outcome, operator: Operator | None, loss: Loss) -> Array:
+        losses = loss.answer.loss
+        signal = losses - self._baseline(losses)
+        if isinstance(self.baseline, RunningMean):
+            self.baseline.update(losses)
+        return score(outcome, signal)
 
     def _baseline(self, loss: Array) -> Array | float:
         if self.baseline is None:

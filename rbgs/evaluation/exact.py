@@ -1,12 +1,16 @@
 """The gradient of an expectation, by enumeration of the outcomes."""
 
 import math
+from collections.abc import Iterator
+
+import numpy as np
 
 from rbgs.arrays.devices import device
+from rbgs.arrays.inputs import check_count
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.namespaces import array_namespace
-from rbgs.arrays.oracle import evaluate
-from rbgs.arrays.rows import read_logits
+from rbgs.arrays.oracle import Answer, evaluate
+from rbgs.arrays.rows import Rows, read_logits
 from rbgs.arrays.settings import own_settings
 from rbgs.arrays.typing import Array, Oracle
 
@@ -16,19 +20,30 @@ _BLOCK = 2**22
 
 @instead_of(dim="axis")
 def exact_gradient(
-    oracle: Oracle, logits: Array, *, mask: Array | None = None, axis: int = -1
+    oracle: Oracle,
+    logits: Array,
+    *,
+    mask: Array | None = None,
+    axis: int = -1,
+    samples: int = 1,
+    max_outcomes: int = 2**16,
 ) -> Array:
     r"""Return the gradient of :math:`E[f(D)]` for the logits, by evaluating every outcome.
 
-    .. math:: \frac{\partial}{\partial \theta_j} \sum_i p_i f(e_i)
-        = p_j \Big(f(e_j) - \sum_i p_i f(e_i)\Big)
-        + \sum_i p_i \frac{\partial f(e_i)}{\partial \theta_j}
+    .. math:: \frac{\partial}{\partial \theta_{lj}} E[f] = \sum_D p(D) \Big(f(D) (D_{lj} - p_{lj})
+        + \frac{\partial f(D)}{\partial \theta_{lj}}\Big)
+
+    over the joint outcomes :math:`D = (D_1, \dots, D_L)` of the L variables that share a loss,
+    :math:`p(D) = \prod_l p(D_l)`: :math:`n^L` evaluations.
 
     Parameters
     ----------
     oracle : callable
-        ``oracle(value)`` returns the loss and its gradient for the value, and optionally its direct
-        gradient for the logits. The value has a further leading axis, of outcomes.
+        ``oracle(value)`` returns the loss, ``(loss, dloss_dvalue)`` or, with its direct gradient
+        for the logits, ``(loss, dloss_dvalue, dloss_dlogits)``; the second is not used and may be
+        None. The value has a further leading axis, of outcomes, and so have the answers. Behind it
+        the loss has the axes of the batch, without the last ones if all variables along them share
+        it.
     logits : floating array ``(..., n)``
         Unnormalised log-probabilities.
     mask : bool array, optional
@@ -36,6 +51,12 @@ def exact_gradient(
         loss.
     axis : int
         The category axis.
+    samples : int
+        Above 1, M: the gradient of the multi-sample bound
+        :math:`E[-\log \frac{1}{M} \sum_m e^{-f(D^m)}]` instead, over the :math:`n^{L M}` outcomes
+        of M independent draws: what :class:`~rbgs.Vimco` estimates.
+    max_outcomes : int
+        How many joint outcomes, of one variable any number, are enumerated at most.
 
     Returns
     -------
@@ -45,41 +66,137 @@ def exact_gradient(
     Raises
     ------
     TypeError, ValueError
-        As in ``sample``, or what the oracle returns does not fit the value.
+        As in ``sample``; what the oracle returns does not fit the value; or there are more joint
+        outcomes than ``max_outcomes``.
+
+    Notes
+    -----
+    Whether the oracle returns one loss for all variables of an example or one for each of them
+    makes a difference: each of them would be put to the same category in the second case, and a
+    function of all of them at once would be evaluated there alone.
 
     Examples
     --------
     >>> import numpy as np, rbgs
     >>> cost = np.asarray([1.0, 2.0, 3.0])
-    >>> def oracle(value):
-    ...     return (value * cost).sum(axis=-1), np.broadcast_to(cost, value.shape)
-    >>> rbgs.exact_gradient(oracle, np.zeros(3)).round(4)
+    >>> rbgs.exact_gradient(lambda value: value @ cost, np.zeros(3)).round(4)
     array([-0.3333,  0.    ,  0.3333])
+
+    Two variables share the loss, 1 where they agree:
+
+    >>> logits = np.asarray([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    >>> rbgs.exact_gradient(lambda value: value.prod(axis=-2).sum(axis=-1), logits).round(4)
+    array([[ 0.    ,  0.    ,  0.    ],
+           [ 0.0809, -0.0405, -0.0405]])
     """
+    samples = check_count("samples", samples)
+    max_outcomes = check_count("max_outcomes", max_outcomes)
     with own_settings():
         rows = read_logits(logits, mask, axis)
         xp = array_namespace(rows.log_probs)
-        probs = xp.exp(rows.log_probs)
-    n, dtype = rows.n, probs.dtype
-    outcomes = xp.eye(n, dtype=dtype, device=device(probs))
-    size = max(1, _BLOCK // max(1, n * math.prod(rows.batch)))
-    losses, mean_direct = [], 0.0
-    for start in range(0, n, size):
-        stop = min(start + size, n)
-        count = stop - start
-        value = xp.reshape(outcomes[start:stop, :], (count, *(1,) * len(rows.batch), n))
-        value = xp.broadcast_to(value, (count, *rows.batch, n))
-        value = xp.moveaxis(xp.astype(value, rows.dtype, copy=False), -1, rows.axis)
-        loss, _, direct = evaluate(oracle, value, rows.axis)
+        probs = rows.split(xp.matrix_transpose(xp.exp(rows.log_probs)), rows.n)
+        first = _one_hot(rows, (), 0, 1)
+    # Its loss shows how many variables share one.
+    found = evaluate(oracle, _restored(rows, first), rows.axis, leading=1)
+    shared = rows.batch[found.loss.ndim - 1 :]
+    count = _count(rows.n, math.prod(shared), samples, max_outcomes)
+
+    loss = weight = None
+    if samples > 1:
+        pairs = [(answer.loss, q) for _, q, answer in _outcomes(oracle, rows, probs, shared, count)]
         with own_settings():
-            weight = probs[start:stop, :]
-            happens = weight > 0
-            loss = rows.merge(xp.astype(loss, dtype, copy=False), count)
-            losses.append(xp.where(happens, loss, 0.0))
-            if direct is not None:
-                direct = xp.moveaxis(xp.astype(direct, dtype, copy=False), rows.axis, 0)
-                weighted = weight * rows.merge(direct, n, count)
-                mean_direct = mean_direct + xp.sum(xp.where(happens, weighted, 0.0), axis=1)
-    loss = xp.concat(losses, axis=0)
+            losses, chances = (xp.concat(list(each), axis=0) for each in zip(*pairs, strict=True))
+            loss, weight = _multi_sample(losses, chances, samples)
+    with_loss: Array = 0.0
+    mean: Array = 0.0
+    direct: Array = 0.0
+    start = 0
+    shared_axes = (..., *(None,) * len(shared), None)
+    for outcome, chance, answer in _outcomes(oracle, rows, probs, shared, count):
+        with own_settings():
+            happens, stop = chance > 0, start + chance.shape[0]
+            its_loss = answer.loss if loss is None else loss[start:stop, ...]
+            its_loss = xp.astype(its_loss, probs.dtype, copy=False)
+            weighted = xp.where(happens, chance * its_loss, 0.0)
+            mean = mean + xp.sum(weighted, axis=0)
+            with_loss = with_loss + xp.sum(outcome * weighted[shared_axes], axis=0)
+            if answer.direct is not None:
+                factor = chance if weight is None else chance * weight[start:stop, ...]
+                its_direct = xp.astype(answer.direct, probs.dtype, copy=False)
+                its_direct = factor[shared_axes] * xp.moveaxis(its_direct, rows.axis, -1)
+                its_direct = xp.where(happens[shared_axes], its_direct, 0.0)
+                direct = direct + xp.sum(its_direct, axis=0)
+            start = stop
     with own_settings():
-        return rows.restore(probs * (loss - xp.sum(probs * loss, axis=0)) + mean_direct)
+        return _restored(rows, with_loss - probs * mean[shared_axes] + direct)
+
+
+def _count(n: int, variables: int, samples: int, most: int) -> int:
+    """Return how many joint outcomes one loss has; raise if they are too many to enumerate."""
+    joint: int = n ** (variables * samples)
+    if variables * samples > 1 and joint > most:
+        draws = f", in {samples} draws," if samples > 1 else ""
+        raise ValueError(
+            f"{variables} variables of {n} categories share a loss: that{draws} is {joint:.4g} "
+            f"joint outcomes, more than max_outcomes={most}. Measure on fewer variables or "
+            "categories, raise the limit, or compare with an unbiased estimator instead: "
+            "reference= of rbgs.compare"
+        )
+    return int(n**variables)
+
+
+def _outcomes(
+    oracle: Oracle, rows: Rows, probs: Array, shared: tuple[int, ...], count: int
+) -> Iterator[tuple[Array, Array, Answer]]:
+    """Yield joint outcomes block by block, one-hot with the categories last.
+
+    With them go their probabilities, of the shape of the loss, and the oracle's answers.
+    """
+    xp = array_namespace(probs)
+    size = max(1, _BLOCK // max(1, rows.n * math.prod(rows.batch)))
+    for start in range(0, count, size):
+        with own_settings():
+            outcome = _one_hot(rows, shared, start, min(start + size, count))
+            chance = xp.sum(outcome * probs, axis=-1)
+            axes = tuple(range(chance.ndim - len(shared), chance.ndim))
+            chance = xp.prod(chance, axis=axes) if axes else chance
+            value = _restored(rows, outcome)
+        yield outcome, chance, evaluate(oracle, value, rows.axis, leading=1)
+
+
+def _one_hot(rows: Rows, shared: tuple[int, ...], start: int, stop: int) -> Array:
+    """Return joint outcomes by their numbers, whose digits to the base n are the categories."""
+    xp = array_namespace(rows.log_probs)
+    here, numbers = device(rows.log_probs), np.arange(start, stop)[:, None]
+    digits = numbers // rows.n ** np.arange(math.prod(shared)) % rows.n
+    unshared = (1,) * (len(rows.batch) - len(shared))
+    index = xp.asarray(digits.reshape(-1, *unshared, *shared), device=here)
+    outcome = xp.arange(rows.n, dtype=index.dtype, device=here) == index[..., None]
+    outcome = xp.astype(outcome, rows.log_probs.dtype)
+    return xp.broadcast_to(outcome, (stop - start, *rows.batch, rows.n))
+
+
+def _restored(rows: Rows, x: Array) -> Array:
+    """Return an array with the categories last in the layout and dtype of the logits."""
+    xp = array_namespace(x)
+    return xp.moveaxis(xp.astype(x, rows.dtype, copy=False), -1, rows.axis)
+
+
+def _multi_sample(losses: Array, chances: Array, samples: int) -> tuple[Array, Array]:
+    r"""Return what replaces loss and direct gradient of an outcome in the multi-sample bound.
+
+    By symmetry that is M times the mean of the bound, and of
+    :math:`e^{-f(D^1)} / \sum_m e^{-f(D^m)}`, over the other draws given the first one.
+    """
+    xp = array_namespace(chances)
+    losses = xp.where(chances > 0, xp.astype(losses, chances.dtype, copy=False), math.inf)
+    least = xp.min(losses, axis=0)
+    evidence = xp.exp(least - losses)
+    others, together = evidence, chances
+    for _ in range(samples - 2):
+        others = xp.reshape(others[:, None, ...] + evidence, (-1, *least.shape))
+        together = xp.reshape(together[:, None, ...] * chances, (-1, *least.shape))
+    total = evidence[:, None, ...] + others
+    bound = least - xp.log(total / samples)
+    share = evidence[:, None, ...] / total
+    return samples * xp.sum(together * bound, axis=1), samples * xp.sum(together * share, axis=1)

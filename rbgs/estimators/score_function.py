@@ -1,0 +1,33 @@
+r"""What the score-function estimators share: :math:`\nabla \log p(D) = D - p`, times a signal."""
+
+from abc import abstractmethod
+
+from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.typing import Array
+from rbgs.draw import Operator
+from rbgs.estimators.base import Estimator, Outcome
+from rbgs.estimators.loss import Loss
+
+
+class ScoreFunctionEstimator(Estimator):
+    """An estimator from values of the loss: its draw has no Jacobian."""
+
+    _pathwise = False
+
+    def _operator(self, outcome: Outcome) -> None:
+        return None
+
+    @property
+    def _needs_derivative(self) -> bool:
+        return False
+
+    @abstractmethod
+    def _estimate(self, outcome: Outcome, operator: Operator | None, loss: Loss) -> Array:
+        """Return the gradient estimate ``(n, rows)``, one for each draw."""
+
+
+def score(outcome: Outcome, signal: Array) -> Array:
+    """Return the score ``(n, rows)`` times a signal that has the shape of the loss."""
+    rows = outcome.rows
+    xp = array_namespace(rows.log_probs)
+    return rows.spread(signal) * (outcome.winner - xp.exp(rows.log_probs))
