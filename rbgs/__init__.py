@@ -11,11 +11,13 @@ from rbgs.estimators.gumbel_rao import GumbelRao
 from rbgs.estimators.reinforce import Reinforce, RunningMean
 from rbgs.estimators.relaxation import GumbelSoftmax
 from rbgs.estimators.straight_through import StraightThrough, StraightThroughGumbelSoftmax
-from rbgs.evaluation.compare import Moments, compare
+from rbgs.evaluation.compare import compare
+from rbgs.evaluation.comparison import Comparison, Moments
 from rbgs.evaluation.exact import exact_gradient
 from rbgs.random.key import Key
 
 __all__ = [
+    "Comparison",
     "Draw",
     "Estimator",
     "GumbelRao",

@@ -128,6 +128,11 @@ class Estimator(ABC):
         """Whether the gradient estimate is a function of logits and outcome, so enumerable."""
         return not self._random_given_outcome
 
+    @property
+    def _bound_samples(self) -> int:
+        """Of how many draws the bound is whose gradient is estimated; 1 for that of E[f]."""
+        return 1
+
     def _needs_noise(self, index: Array | int | None) -> bool:
         return index is None or self._random_given_outcome
 
