@@ -119,6 +119,11 @@ class Estimator(ABC):
         return 1
 
     @property
+    def _learned(self) -> bool:
+        """Whether a part of it is trained by the squared norm of its estimates."""
+        return False
+
+    @property
     def _noise_draws(self) -> int:
         """How many of the draws have noise of their own."""
         return self._draws
