@@ -7,10 +7,16 @@ from rbgs.arrays.engine import is_compiled, set_compiled
 from rbgs.arrays.loops import get_num_threads, set_num_threads
 from rbgs.draw import Draw
 from rbgs.estimators.base import Estimator
+from rbgs.estimators.disarm import DisARM
 from rbgs.estimators.gumbel_rao import GumbelRao
-from rbgs.estimators.reinforce import Reinforce, RunningMean
+from rbgs.estimators.indecater import IndeCateR
+from rbgs.estimators.muprop import MuProp
+from rbgs.estimators.rebar import Rebar, Relax
+from rbgs.estimators.reinforce import Reinforce
 from rbgs.estimators.relaxation import GumbelSoftmax
+from rbgs.estimators.running import RunningCoefficient, RunningDeviation, RunningMean
 from rbgs.estimators.straight_through import StraightThrough, StraightThroughGumbelSoftmax
+from rbgs.estimators.vimco import Vimco
 from rbgs.evaluation.compare import compare
 from rbgs.evaluation.comparison import Comparison, Moments
 from rbgs.evaluation.exact import exact_gradient
@@ -18,16 +24,24 @@ from rbgs.random.key import Key
 
 __all__ = [
     "Comparison",
+    "DisARM",
     "Draw",
     "Estimator",
     "GumbelRao",
     "GumbelSoftmax",
+    "IndeCateR",
     "Key",
     "Moments",
+    "MuProp",
+    "Rebar",
     "Reinforce",
+    "Relax",
+    "RunningCoefficient",
+    "RunningDeviation",
     "RunningMean",
     "StraightThrough",
     "StraightThroughGumbelSoftmax",
+    "Vimco",
     "compare",
     "exact_gradient",
     "get_num_threads",

@@ -119,6 +119,11 @@ class Estimator(ABC):
         return 1
 
     @property
+    def _learned(self) -> bool:
+        """Whether a part of it is trained by the squared norm of its estimates."""
+        return False
+
+    @property
     def _noise_draws(self) -> int:
         """How many of the draws have noise of their own."""
         return self._draws
@@ -126,7 +131,7 @@ class Estimator(ABC):
     @property
     def _function_of_outcome(self) -> bool:
         """Whether the gradient estimate is a function of logits and outcome, so enumerable."""
-        return not self._random_given_outcome
+        return self._draws == 1 and not self._random_given_outcome
 
     @property
     def _bound_samples(self) -> int:

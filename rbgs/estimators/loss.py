@@ -5,9 +5,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from rbgs.arrays.inputs import check_broadcast, check_like
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.oracle import Answer
 from rbgs.arrays.rows import Rows
+from rbgs.arrays.scalars import float_beside
 from rbgs.arrays.typing import Array
 
 
@@ -64,3 +66,13 @@ class Loss:
     def _answer(self, *arguments: Any) -> Answer:
         with self._settings():
             return self._ask(*arguments)
+
+
+def beside(name: str, x: Array | float, losses: Array) -> Array | float:
+    """Return a hyperparameter that is a number, or an array that broadcasts against the losses."""
+    if not isinstance(x, float):
+        x = float_beside(name, x, losses)
+    if not isinstance(x, float):
+        check_like(name, x, losses, "real floating")
+        check_broadcast(name, tuple(x.shape), tuple(losses.shape))
+    return x

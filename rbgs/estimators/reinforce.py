@@ -1,118 +1,54 @@
-"""REINFORCE, the score-function estimator, and its baselines."""
+"""REINFORCE, the score-function estimator."""
 
-import math
 from dataclasses import dataclass
 
-from rbgs.arrays.inputs import (
-    check_broadcast,
-    check_count,
-    check_like,
-    detached,
-    namespace,
-)
+from rbgs.arrays.inputs import check_count
 from rbgs.arrays.namespaces import array_namespace
-from rbgs.arrays.scalars import as_float, check_ordinary, float_beside
+from rbgs.arrays.scalars import as_float, check_ordinary
+from rbgs.arrays.simplex import clamp
 from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
 from rbgs.estimators.base import Outcome
-from rbgs.estimators.loss import Loss
+from rbgs.estimators.loss import Loss, beside
+from rbgs.estimators.running import RunningDeviation, RunningMean
 from rbgs.estimators.score_function import ScoreFunctionEstimator, score
-
-
-class RunningMean:
-    """A baseline for :class:`Reinforce`: the mean of the finite losses seen before.
-
-    Like a random generator it has state, and each gradient that uses it advances it. The state is a
-    Python float, so it cannot be used inside ``jax.jit``: carry an array there and pass it as
-    ``baseline``.
-
-    Parameters
-    ----------
-    decay : float, optional
-        Weight in [0, 1) of the past in an exponential moving average; by default every loss seen
-        has the same weight.
-
-    Attributes
-    ----------
-    value : float
-        The mean so far, 0 at first.
-
-    Raises
-    ------
-    ValueError
-        ``decay`` is not in [0, 1).
-    TypeError
-        ``decay`` is not a number.
-
-    Examples
-    --------
-    >>> import numpy as np, rbgs
-    >>> baseline = rbgs.RunningMean()
-    >>> baseline.update(np.asarray([1.0, 3.0]))
-    >>> baseline.update(np.asarray([5.0]))
-    >>> baseline.value
-    3.0
-    """
-
-    def __init__(self, decay: float | None = None) -> None:
-        if decay is not None:
-            decay = float(as_float("decay", decay))
-            if not 0 <= decay < 1:
-                raise ValueError(f"decay must lie in [0, 1), got {decay}")
-        self.decay = decay
-        self.value = 0.0
-        self._count = 0
-
-    def update(self, losses: Array) -> None:
-        """Take further losses into the mean.
-
-        Parameters
-        ----------
-        losses : floating array
-            Of any shape. What is not finite is left out; an empty one changes nothing.
-        """
-        xp = namespace("losses", losses)
-        losses = detached(losses)
-        finite = xp.isfinite(losses)
-        size = int(xp.sum(xp.astype(finite, xp.int64)))
-        if size == 0:
-            return
-        mean = float(xp.mean(xp.where(finite, losses, 0.0))) * (math.prod(losses.shape) / size)
-        if self.decay is None or self._count == 0:
-            weight = size / (self._count + size)
-        else:
-            weight = 1 - self.decay
-        self.value += weight * (mean - self.value)
-        self._count += size
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Reinforce(ScoreFunctionEstimator):
     r"""REINFORCE: :math:`(f(D) - b)(D - p)`, unbiased, from values of the loss alone (eq. 2).
 
-    Its draw has a value and an index but no Jacobian: use :meth:`gradient`.
+    Every variable that shares a loss gets the signal :math:`f(D) - b`. Its draw has a value and an
+    index but no Jacobian: use :meth:`gradient`, or ``expectation`` of a door.
 
     Parameters
     ----------
     baseline : None, float, array, RunningMean or "leave_one_out"
         The baseline b: none; a constant; an array that broadcasts against the losses; the running
         mean of the losses of earlier calls, as in the paper; or for each draw the mean loss of the
-        others, which needs ``samples`` of at least 2.
+        others, which needs ``samples`` of at least 2. A learned baseline is an array.
     samples : int
         Outcomes drawn, and losses evaluated, for one estimate, which is the mean over them. Above
         1 they lie along a new leading axis of the value that the oracle gets.
+    scale : float, array or RunningDeviation
+        NVIL's variance normalisation: the signal is divided by :math:`\max(1, \sigma)`,
+        :math:`\sigma` a constant, an array that broadcasts against the losses, or the running
+        standard deviation of the signals of earlier calls. That changes the length of the estimate,
+        as a learning rate does, and its mean with it. By default nothing is divided.
 
     Raises
     ------
     ValueError
         ``samples`` is below 1, or below 2 with ``"leave_one_out"``; the baseline is unknown.
     TypeError
-        ``samples`` is not an int.
+        ``samples`` is not an int, or ``scale`` not a number or a floating array.
 
     References
     ----------
     Williams (1992). Simple statistical gradient-following algorithms for connectionist
     reinforcement learning. Machine Learning 8.
+    Mnih, Gregor (2014). Neural variational inference and learning in belief networks. ICML.
+    (Learned baselines, variance normalisation.)
     Kool, van Hoof, Welling (2019). Buy 4 REINFORCE samples, get a baseline for free! ICLR workshop.
     (Leave-one-out.)
 
@@ -130,11 +66,14 @@ class Reinforce(ScoreFunctionEstimator):
 
     baseline: Array | float | RunningMean | str | None = None
     samples: int = 1
+    scale: Array | float | RunningDeviation = 1.0
 
     def __post_init__(self) -> None:
         leave_one_out = isinstance(self.baseline, str) and self.baseline == "leave_one_out"
         samples = check_count("samples", self.samples, 2 if leave_one_out else 1)
         object.__setattr__(self, "samples", samples)
+        if not isinstance(self.scale, RunningDeviation):
+            object.__setattr__(self, "scale", as_float("scale", self.scale))
         if leave_one_out or self.baseline is None or isinstance(self.baseline, RunningMean):
             return
         check_ordinary("baseline", self.baseline)
@@ -152,27 +91,30 @@ class Reinforce(ScoreFunctionEstimator):
 
     @property
     def _function_of_outcome(self) -> bool:
-        return self.samples == 1 and not isinstance(self.baseline, RunningMean)
+        states = (RunningMean, RunningDeviation)
+        return self.samples == 1 and not any(
+            isinstance(x, states) for x in (self.baseline, self.scale)
+        )
 
     def _estimate(self, outcome: Outcome, operator: Operator | None, loss: Loss) -> Array:
         losses = loss.answer.loss
         signal = losses - self._baseline(losses)
+        if isinstance(self.scale, RunningDeviation):
+            scale: Array | float = self.scale.value
+            self.scale.update(signal)
+        else:
+            scale = beside("scale", self.scale, losses)
         if isinstance(self.baseline, RunningMean):
             self.baseline.update(losses)
-        return score(outcome, signal)
+        scale = max(1.0, scale) if isinstance(scale, float) else clamp(scale, low=1.0)
+        return score(outcome, signal / scale)
 
-    def _baseline(self, loss: Array) -> Array | float:
+    def _baseline(self, losses: Array) -> Array | float:
         if self.baseline is None:
             return 0.0
         if isinstance(self.baseline, RunningMean):
             return self.baseline.value
         if isinstance(self.baseline, str):
-            xp = array_namespace(loss)
-            return (xp.sum(loss, axis=0, keepdims=True) - loss) / (self.samples - 1)
-        if isinstance(self.baseline, float):
-            return self.baseline
-        baseline = float_beside("baseline", self.baseline, loss)
-        if not isinstance(baseline, float):
-            check_like("baseline", baseline, loss, "real floating")
-            check_broadcast("baseline", tuple(baseline.shape), tuple(loss.shape))
-        return baseline
+            xp = array_namespace(losses)
+            return (xp.sum(losses, axis=0, keepdims=True) - losses) / (self.samples - 1)
+        return beside("baseline", self.baseline, losses)

@@ -117,9 +117,8 @@ def error_moments(found: Measured, target: Measured) -> ErrorMoments:
     if found.left is None and target.left is None:
         return ErrorMoments(*(x for value in values for x in (value, xp.zeros_like(value))))
     left = statistics(found.left or found.whole, target.left or target.whole)
-    return tuple(
-        x for value, without in zip(values, left, strict=True) for x in (value, _jackknife(without))
-    )
+    pairs = zip(values, map(_jackknife, left), strict=True)
+    return ErrorMoments(*(x for pair in pairs for x in pair))
 
 
 def _jackknife(without: Array) -> Array:
