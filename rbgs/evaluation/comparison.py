@@ -14,6 +14,7 @@ from rbgs.estimators.base import Estimator
 from rbgs.evaluation.picture import draw_moments
 
 _LONGEST = 60
+_ROUNDING = 1e-24  # of the mean squared error: what is left of an enumerated bias of zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +213,7 @@ class Comparison(Sequence[Moments]):
             [
                 row.estimator,
                 str(row.evaluations),
-                with_error(_without_rounding(row.bias2, row.mse), row.bias2_se),
+                with_error(row.bias2, row.bias2_se),
                 with_error(row.variance, row.variance_se),
                 with_error(row.mse, row.mse_se),
                 f"{row.variance_per_evaluation:.4g}",
@@ -250,15 +251,16 @@ def overall(moments: Moments) -> Overall:
     def error(x: Array) -> float:
         return math.sqrt(float(xp.sum(x**2))) / losses if losses else math.nan
 
+    bias2, mse = mean(moments.bias2), mean(moments.mse)
     return Overall(
         label(moments.estimator),
         moments.draws,
         moments.evaluations,
-        mean(moments.bias2),
+        bias2 if abs(bias2) > _ROUNDING * mse else 0.0,
         error(moments.bias2_se),
         mean(moments.variance),
         error(moments.variance_se),
-        mean(moments.mse),
+        mse,
         error(moments.mse_se),
     )
 
@@ -279,14 +281,12 @@ def label(estimator: Estimator) -> str:
 
 
 def _short(x: object) -> str:
+    if isinstance(x, float):
+        return f"{x:.4g}"
     found = " ".join(repr(x).split())
     if found.startswith("<"):  # an object with nothing better to say
         return f"{type(x).__name__}()"
     return found if len(found) <= _LONGEST else f"{found[: _LONGEST - 1]}…"
-
-
-def _without_rounding(part: float, whole: float) -> float:
-    return part if abs(part) > 1e-24 * abs(whole) else 0.0
 
 
 def with_error(value: float, error: float) -> str:

@@ -3,12 +3,13 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 Values = Sequence[tuple[float, float]]  # with standard errors
 _DECADES = 6  # below the largest value
-_PLACES = [(x, y) for y in (0, 1, -1) for x in (1, -1, 0) if x or y]  # of a label, best first
-_RINGS = (6, 12, 20, 30, 42)  # distances from the point in points
+_DIRECTIONS = [(x, y) for y in (0, 1, -1) for x in (1, -1, 0) if x or y]  # of a name, best first
+_DISTANCES = (6, 12, 20, 30, 42)  # of it from the point, in typographical points
+_Box = tuple[float, float, float, float]  # left, bottom, right, top in pixels
 
 
 def draw_moments(ax: Any, bias2: Values, variance: Values, labels: Sequence[str]) -> None:
@@ -23,86 +24,110 @@ def draw_moments(ax: Any, bias2: Values, variance: Values, labels: Sequence[str]
     labels : sequence of str
         What is written beside the points.
     """
-    set_scale(ax, "x", bias2)
-    set_scale(ax, "y", variance)
     points = []
     for place, name in enumerate(labels):
-        (x, x_bars), (y, y_bars) = _bars(*bias2[place]), _bars(*variance[place])
+        (x, x_bar), (y, y_bar) = bar(*bias2[place]), bar(*variance[place])
         colour = f"C{place % 10}"
         ax.errorbar(
-            x, y, y_bars, x_bars, fmt="o", color=colour, markersize=4, linewidth=0.8, label=name
+            x, y, y_bar, x_bar, fmt="o", color=colour, markersize=4, linewidth=0.8, label=name
         )
-        points.append((x, y, colour))
+        points.append(_Point(x, y, _ends(x, x_bar), _ends(y, y_bar), colour, name))
     ax.set(xlabel="bias²", ylabel="variance")
     ax.margins(0.15)
-    ax.autoscale_view()
-    _write_beside(ax, points, labels)
+    set_scale(ax, "x", bias2)
+    set_scale(ax, "y", variance)
+    _write_beside(ax, points)
+
+
+class _Point(NamedTuple):
+    x: float
+    y: float
+    x_ends: tuple[float, float]
+    y_ends: tuple[float, float]
+    colour: str
+    name: str
 
 
 def set_scale(ax: Any, axis: str, values: Values) -> None:
-    """Let an axis be logarithmic above the least value that is clear of zero, linear below it."""
+    """Make an axis logarithmic, down to the least value that is clear of zero.
+
+    Where there are others, it is linear below that, and shows zero.
+    """
     finite = [(x, error) for x, error in values if math.isfinite(x + error)]
     clear = [x for x, error in finite if x > 2 * error]
-    least = 1.0
-    if clear:
-        least = max(min(clear), max(x for x, _ in finite) / 10**_DECADES)
+    if len(clear) == len(finite):
+        getattr(ax, f"set_{axis}scale")("log")
+        return
+    least = max(min(clear), max(clear) / 10**_DECADES) if clear else 1.0
     decade = 10.0 ** math.floor(math.log10(least))
-    getattr(ax, f"set_{axis}scale")("symlog", linthresh=decade, linscale=0.4)
-    if not all(x > 2 * error for x, error in finite):
-        getattr(ax, f"ax{'vh'[axis == 'y']}line")(0, color="grey", linewidth=0.6, linestyle=":")
+    getattr(ax, f"set_{axis}scale")("symlog", linthresh=decade, linscale=0.5)
+    getattr(ax, f"set_{axis}lim")(-0.3 * decade)
+    line = ax.axvline if axis == "x" else ax.axhline
+    line(0, color="grey", linewidth=0.6, linestyle=":", zorder=0)
 
 
-def _bars(value: float, error: float) -> tuple[float, list[list[float]]]:
-    """Return a value, and an error bar around it, at or above zero."""
+def bar(value: float, error: float) -> tuple[float, list[list[float]]]:
+    """Return a value, and the length of its error bar below and above, all at or above zero."""
     at = max(value, 0.0)
     return at, [[at - max(value - error, 0.0)], [max(value + error, 0.0) - at]]
 
 
-def _write_beside(
-    ax: Any, points: Sequence[tuple[float, float, str]], labels: Sequence[str]
-) -> None:
-    """Write labels where they cover least of what is there; a line leads to one that is far."""
+def _ends(value: float, lengths: list[list[float]]) -> tuple[float, float]:
+    (below,), (above,) = lengths
+    return value - below, value + above
+
+
+def _write_beside(ax: Any, points: Sequence[_Point]) -> None:
+    """Write names where they cover least of what is there; a line leads to one that is far."""
+    points = [point for point in points if math.isfinite(sum((*point.x_ends, *point.y_ends)))]
     figure = ax.get_figure()
     figure.draw_without_rendering()  # settles where everything lies
-    pixels, taken = figure.dpi / 72, list[Sequence[float]]()
-    dots = [tuple(ax.transData.transform((x, y))) for x, y, _ in points]
-    taken += [(x - 3, y - 3, x + 3, y + 3) for x, y in dots]
-    room = ax.get_window_extent().extents
-    for (x, y, colour), dot, name in zip(points, dots, labels, strict=True):
-        if not (math.isfinite(x) and math.isfinite(y)):
-            continue
-        options = {"textcoords": "offset points", "fontsize": 7, "color": colour}
-        measured = ax.annotate(name, (x, y), (0, 0), **options)
-        _, _, width, height = measured.get_window_extent().bounds
-        measured.remove()
-
-        def box(
-            place: tuple[float, tuple[int, int]],
-            dot: tuple[float, float] = dot,
-            size: tuple[float, float] = (width, height),
-        ) -> tuple[float, ...]:
-            distance, directions = place
-            low = [
-                at + direction * distance * pixels + (direction - 1) / 2 * extent
-                for at, direction, extent in zip(dot, directions, size, strict=True)
-            ]
-            return (*low, low[0] + size[0], low[1] + size[1])
-
-        def covered(place: tuple[float, tuple[int, int]]) -> float:
-            here = box(place)
-            area = (here[2] - here[0]) * (here[3] - here[1])
-            return area - _common(here, room) + sum(_common(here, other) for other in taken)
-
-        best = min(itertools.product(_RINGS, _PLACES), key=covered)
-        chosen = box(best)
-        taken.append(chosen)
-        offset = ((chosen[0] - dot[0]) / pixels, (chosen[1] - dot[1]) / pixels)
-        if best[0] > _RINGS[0]:
-            options["arrowprops"] = {"arrowstyle": "-", "color": colour, "linewidth": 0.4}
-        ax.annotate(name, (x, y), offset, **options).set_in_layout(False)
+    pixels, room = figure.dpi / 72, tuple(ax.get_window_extent().extents)
+    dots, taken = [], list[_Box]()
+    for point in points:
+        x, y = dot = tuple(ax.transData.transform((point.x, point.y)))
+        (left, bottom), (right, top) = ax.transData.transform(
+            list(zip(point.x_ends, point.y_ends, strict=True))
+        )
+        dots.append(dot)
+        taken += [(left - 3, y - 3, right + 3, y + 3), (x - 3, bottom - 3, x + 3, top + 3)]
+    for point, dot in zip(points, dots, strict=True):
+        options = {"textcoords": "offset points", "fontsize": 7, "color": point.colour}
+        at = (point.x, point.y)
+        text = ax.annotate(point.name, at, (0, 0), **options)
+        distance, box = _free(dot, text.get_window_extent().size, pixels, room, taken)
+        text.remove()
+        if distance > _DISTANCES[0]:
+            options["arrowprops"] = {"arrowstyle": "-", "color": point.colour, "linewidth": 0.4}
+        offset = ((box[0] - dot[0]) / pixels, (box[1] - dot[1]) / pixels)
+        ax.annotate(point.name, at, offset, **options).set_in_layout(False)
+        taken.append(box)
 
 
-def _common(one: Sequence[float], other: Sequence[float]) -> float:
+def _free(
+    dot: tuple[float, float],
+    size: tuple[float, float],
+    pixels: float,
+    room: _Box,
+    taken: Sequence[_Box],
+) -> tuple[float, _Box]:
+    """Return a distance from a dot, and the box there that covers least and is in the room."""
+
+    def covered(place: tuple[float, _Box]) -> float:
+        outside = size[0] * size[1] - _common(place[1], room)
+        return outside + sum(_common(place[1], other) for other in taken)
+
+    places = []
+    for distance, directions in itertools.product(_DISTANCES, _DIRECTIONS):
+        x, y = (
+            at + way * distance * pixels + (way - 1) / 2 * extent
+            for at, way, extent in zip(dot, directions, size, strict=True)
+        )
+        places.append((distance, (x, y, x + size[0], y + size[1])))
+    return min(places, key=covered)
+
+
+def _common(one: _Box, other: _Box) -> float:
     """Return the area that two boxes share."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])

@@ -125,5 +125,6 @@ def _jackknife(without: Array) -> Array:
     """Return the standard error of a statistic from its values without each group."""
     xp = array_namespace(without)
     groups = without.shape[0]
+    without = without - without[:1, ...]  # so that what is constant leaves no rounding
     deviations = without - xp.mean(without, axis=0, keepdims=True)
     return xp.sqrt(xp.sum(deviations**2, axis=0) * ((groups - 1) / groups))
