@@ -20,6 +20,7 @@ from rbgs.estimators.vimco import Vimco
 from rbgs.evaluation.compare import compare
 from rbgs.evaluation.comparison import Comparison, Moments
 from rbgs.evaluation.exact import exact_gradient
+from rbgs.evaluation.tune import Tuning, tune
 from rbgs.random.key import Key
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "RunningMean",
     "StraightThrough",
     "StraightThroughGumbelSoftmax",
+    "Tuning",
     "Vimco",
     "compare",
     "exact_gradient",
@@ -48,6 +50,7 @@ __all__ = [
     "is_compiled",
     "set_compiled",
     "set_num_threads",
+    "tune",
 ]
 
 

@@ -39,6 +39,31 @@ def draw_moments(ax: Any, bias2: Values, variance: Values, labels: Sequence[str]
     _write_beside(ax, points)
 
 
+def draw_curves(ax: Any, x: Sequence[float], curves: dict[str, Values], best: float) -> None:
+    """Draw values with errors against temperatures, and mark the best one.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Where to draw.
+    x : sequence of float
+        Temperatures in ascending order.
+    curves : dict
+        Values with their standard errors, by name.
+    best : float
+        The temperature that is marked.
+    """
+    for name, values in curves.items():
+        heights, bars = zip(*(bar(*each) for each in values), strict=True)
+        lengths = [[end[0] for end in ends] for ends in zip(*bars, strict=True)]
+        ax.errorbar(x, heights, lengths, fmt="o-", markersize=3, linewidth=1.2, label=name)
+    ax.axvline(best, color="grey", linewidth=0.8, linestyle=":")
+    ax.set_xlabel("temperature")
+    ax.legend(frameon=False)
+    set_scale(ax, "x", [(each, 0.0) for each in x])
+    set_scale(ax, "y", [value for values in curves.values() for value in values])
+
+
 class _Point(NamedTuple):
     x: float
     y: float
