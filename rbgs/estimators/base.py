@@ -336,8 +336,9 @@ class Estimator(ABC):
         def ask(
             value: Array, leading: int, derivative: bool = False, function: Oracle | None = None
         ) -> Answer:
-            name = type(self).__name__ if derivative else None
-            return evaluate(function or oracle, value, axis, leading=leading, derivative_for=name)
+            needy = type(self).__name__ if derivative else None
+            asked, name = (function, "the control variate") if function else (oracle, "the oracle")
+            return evaluate(asked, value, axis, leading=leading, derivative_for=needy, name=name)
 
         outcome, operator, value = self._drawing(logits, rng, noise, index, mask, axis)
         answer = ask(value, leading, self._needs_derivative)
