@@ -59,8 +59,9 @@ def compare(
         \operatorname{bias}^2 = |\bar g - \nabla|^2 - \frac{\operatorname{variance}}{T}, \quad
         \operatorname{mse} = \operatorname{bias}^2 + \operatorname{variance},
 
-    all three unbiased. Standard errors are the jackknife's over 64 groups of draws. The moments
-    are streamed: memory does not grow with the number of draws. An estimator that is a function of
+    all three unbiased. Standard errors are the jackknife's over 64 groups of draws; where the bias
+    is zero, that of its square is too large, by a factor of up to :math:`\sqrt 2`. The moments are
+    streamed: memory does not grow with the number of draws. An estimator that is a function of
     the outcome alone, such as :class:`~rbgs.StraightThrough` or exact :class:`~rbgs.GumbelRao`, is
     not drawn from if it has at most T outcomes, joint ones where variables share a loss: they are
     enumerated, and its standard errors are 0.

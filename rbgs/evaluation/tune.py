@@ -141,7 +141,12 @@ def tune(
     >>> round(tuning.temperature, 2)
     1.68
     >>> rbgs.tune(rbgs.GumbelRao(0), oracle, np.zeros(3), temperatures=[0, 2, 4], draws=1000, rng=0)
-    estimator     evals       bias²
+    estimator     evals        bias²      variance          MSE  var × evals  bias² + var × evals
+    GumbelRao(0)      1        6.352         469.7          476        469.7                  476
+    GumbelRao(2)      1   87.1 ± 3.9    54.6 ± 1.2  141.7 ± 2.8         54.6                141.7
+    GumbelRao(4)      1  158.8 ± 2.7  14.17 ± 0.32  173.0 ± 2.4        14.17                  173
+    One loss. ± standard error; without it, enumerated.
+    Least: temperature 2, MSE 141.7 ± 2.8.
     """
     check_estimator("estimator", estimator)
     if not hasattr(estimator, "temperature"):
