@@ -166,6 +166,7 @@ class Measurement:
         max_outcomes: int,
     ) -> None:
         draws = check_count("draws", draws, 4)
+        max_outcomes = check_count("max_outcomes", max_outcomes)
         reference_draws = _check_reference(reference, reference_draws, draws)
         with own_settings():
             self._rows = read_logits(logits, mask, axis)

@@ -285,7 +285,7 @@ def _short(x: object) -> str:
         return f"{x:.4g}"
     found = " ".join(repr(x).split())
     if found.startswith("<"):  # an object with nothing better to say
-        return f"{type(x).__name__}()"
+        return getattr(x, "__name__", f"{type(x).__name__}()")
     return found if len(found) <= _LONGEST else f"{found[: _LONGEST - 1]}…"
 
 

@@ -80,6 +80,8 @@ def set_scale(ax: Any, axis: str, values: Values) -> None:
     """
     finite = [(x, error) for x, error in values if math.isfinite(x + error)]
     clear = [x for x, error in finite if x > 2 * error]
+    if not finite:
+        return
     if len(clear) == len(finite):
         getattr(ax, f"set_{axis}scale")("log")
         return
