@@ -7,10 +7,13 @@ from rbgs.arrays.engine import is_compiled, set_compiled
 from rbgs.arrays.loops import get_num_threads, set_num_threads
 from rbgs.draw import Draw
 from rbgs.estimators.base import Estimator
+from rbgs.estimators.gapped import GappedStraightThrough
 from rbgs.estimators.gumbel_rao import GumbelRao
 from rbgs.estimators.reinforce import Reinforce, RunningMean
+from rbgs.estimators.reinmax import ReinMax, ReinMaxRao
 from rbgs.estimators.relaxation import GumbelSoftmax
 from rbgs.estimators.straight_through import StraightThrough, StraightThroughGumbelSoftmax
+from rbgs.estimators.systematic import Systematic
 from rbgs.evaluation.compare import Moments, compare
 from rbgs.evaluation.exact import exact_gradient
 from rbgs.random.key import Key
@@ -18,14 +21,18 @@ from rbgs.random.key import Key
 __all__ = [
     "Draw",
     "Estimator",
+    "GappedStraightThrough",
     "GumbelRao",
     "GumbelSoftmax",
     "Key",
     "Moments",
+    "ReinMax",
+    "ReinMaxRao",
     "Reinforce",
     "RunningMean",
     "StraightThrough",
     "StraightThroughGumbelSoftmax",
+    "Systematic",
     "compare",
     "exact_gradient",
     "get_num_threads",

@@ -18,6 +18,13 @@ def check_pathwise(estimator: Any) -> None:
             "gradient: compute Reinforce.gradient(oracle, logits, rng=...) and pass it on, "
             "for example as the cotangent of the logits"
         )
+    if estimator._draws > 1:
+        raise TypeError(
+            f"a sample of {type(estimator).__name__} has an axis of draws that the logits lack, so "
+            "it carries no gradient: compute "
+            f"{type(estimator).__name__}.gradient(oracle, logits, rng=...) and pass it on, or "
+            "sample with the estimator that it averages"
+        )
 
 
 def check_arguments(

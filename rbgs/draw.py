@@ -2,10 +2,10 @@ r"""What an estimator returns: a forward value, and the operator that is its der
 
 The operator of every pathwise estimator is a weighted set of simplex points,
 :math:`A v = \sum_m w_m J_\tau(s_m) v`, with :math:`J_\tau` from :mod:`rbgs.arrays.simplex`; here
-are those with few points.
+are those with few points, and sums of such sets.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, cast
 
@@ -75,6 +75,28 @@ class FixedPoints(WeightedPoints):
         """Yield each point as a block of its own."""
         for weight, point in zip(self.weights, self.points, strict=True):
             yield weight, point[:, None, :]
+
+
+@dataclass(frozen=True)
+class WeightedSum:
+    """A sum of operators, each with its weight."""
+
+    operators: tuple[Operator, ...]
+    weights: tuple[float, ...]
+
+    def product(self, vector: Array) -> Array:
+        """Return the operator times a vector ``(n, rows)``."""
+        return self._sum(lambda operator: operator.product(vector))
+
+    def matrix(self) -> Array:
+        """Return the operator as matrices ``(rows, n, n)``."""
+        return self._sum(lambda operator: operator.matrix())
+
+    def _sum(self, of: Callable[[Operator], Array]) -> Array:
+        total: Array = 0.0
+        for weight, operator in zip(self.weights, self.operators, strict=True):
+            total = total + weight * of(operator)
+        return total
 
 
 class AnyDraw:

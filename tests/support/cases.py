@@ -14,12 +14,16 @@ PATHWISE = [
     rbgs.GumbelRao(0.5, samples=7),
     rbgs.GumbelRao(0.5, sampling="exact"),
     rbgs.GumbelRao(0),
+    rbgs.ReinMax(1.4),
+    rbgs.ReinMaxRao(0.6, samples=7),
+    rbgs.GappedStraightThrough(0.7),
+    rbgs.GappedStraightThrough(0.7, gap="p"),
 ]
 ESTIMATORS = [*PATHWISE, rbgs.Reinforce()]
 
 
 # Those whose further points are numbered by category: a permutation of categories is another draw.
-NUMBERED = PATHWISE[3:5]
+NUMBERED = [*PATHWISE[3:5], PATHWISE[8]]
 
 
 def softmax(x, axis=-1):
@@ -33,6 +37,8 @@ def name(estimator):
     label = type(estimator).__name__
     if isinstance(estimator, rbgs.GumbelRao):
         label += "-0" if estimator.temperature == 0 else f"-{estimator.sampling}"
+    if getattr(estimator, "gap", None) == "p":
+        label += "-p"
     return label
 
 
