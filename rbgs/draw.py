@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, cast
 
+import numpy as np
+
 from rbgs.arrays.devices import device
+from rbgs.arrays.engine import engine_for
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.rows import Rows
 from rbgs.arrays.settings import with_own_settings
@@ -71,6 +74,12 @@ class FixedPoints(WeightedPoints):
     points: tuple[Array, ...]
     weights: tuple[float, ...] = (1.0,)
 
+    def product(self, vector: Array) -> Array:
+        """Return the operator times a vector ``(n, rows)``."""
+        # Of other libraries, the compilers make one loop of it themselves.
+        engine = engine_for(vector) if isinstance(vector, np.ndarray) else None
+        return super().product(vector) if engine is None else engine.product_of_points(self, vector)
+
     def blocks(self) -> Iterator[tuple[float, Array]]:
         """Yield each point as a block of its own."""
         for weight, point in zip(self.weights, self.points, strict=True):
@@ -93,10 +102,9 @@ class WeightedSum:
         return self._sum(lambda operator: operator.matrix())
 
     def _sum(self, of: Callable[[Operator], Array]) -> Array:
-        total: Array = 0.0
-        for weight, operator in zip(self.weights, self.operators, strict=True):
-            total = total + weight * of(operator)
-        return total
+        pairs = zip(self.weights, self.operators, strict=True)
+        first, *others = [weight * of(operator) for weight, operator in pairs]
+        return sum(others, start=first)
 
 
 class AnyDraw:

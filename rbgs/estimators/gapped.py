@@ -97,7 +97,6 @@ def _mean_lead(log_probs: Array, won: Array) -> Array:
     rivals = xp.where(won, -xp.inf, log_probs)
     top = clamp(xp.max(rivals, axis=0), low=-limits.max)  # without rivals, no number
     log_lost = top + xp.log(xp.sum(xp.exp(rivals - top), axis=0))
-    p = xp.exp(xp.max(xp.where(won, log_probs, -xp.inf), axis=0))
-    p = clamp(p, low=limits.smallest_normal)  # below it the lead is 1 as well
-    # 1 - p is a sum of rivals where p is close to 1, and lost in rounding where it is close to 0.
-    return -xp.where(p < 0.5, xp.log1p(-p), log_lost) / p
+    # p is 1 - exp(log_lost), and where the outcome is improbable the lead is 1.
+    log_lost = clamp(log_lost, high=-limits.smallest_normal)
+    return log_lost / xp.expm1(log_lost)
