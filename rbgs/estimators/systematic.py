@@ -103,6 +103,14 @@ class Systematic(Estimator):
     def _function_of_outcome(self) -> bool:
         return False
 
+    def _uniforms(self, rows: Rows, rng: Generator, noise: Array | None) -> Array:
+        """Return those of the noise, with the shift of the first draw in all draws."""
+        uniforms, n = super()._uniforms(rows, rng, noise), rows.n
+        xp = array_namespace(uniforms)
+        shift = rows.split(uniforms[n, :])[:1, ...]
+        shifts = rows.merge(xp.broadcast_to(shift, rows.batch))
+        return xp.concat([uniforms[:n, :], shifts[None, :], uniforms[n + 1 :, :]], axis=0)
+
     def _drawn_outcome(self, rows: Rows, uniforms: Array) -> tuple[Array, Array, Array]:
         log_probs = rows.log_probs
         xp, n = array_namespace(log_probs), rows.n
@@ -116,7 +124,7 @@ class Systematic(Estimator):
         return index, winner, exponential(uniforms[:n, :])
 
     def _points(self, rows: Rows, shifts: Array) -> Array:
-        """Return where the outcomes are looked up; of the shifts, those of the first draw count."""
+        """Return where the outcomes are looked up."""
         xp, draws = array_namespace(shifts), self.draws
         z = _prime_to(draws)
         here = device(shifts)
@@ -124,7 +132,7 @@ class Systematic(Estimator):
         z_of_variable = xp.take(xp.asarray(z, dtype=xp.int32, device=here), variable % len(z))
         draw = xp.arange(draws, dtype=xp.int32, device=here)
         phases = xp.astype(draw[:, None] * z_of_variable % draws, shifts.dtype) / draws
-        moved = rows.split(shifts)[:1, ...] + xp.reshape(phases, rows.batch)
+        moved = rows.split(shifts) + xp.reshape(phases, rows.batch)
         return rows.merge(moved - xp.floor(moved))
 
     def _operator(self, outcome: Outcome) -> Operator | None:
