@@ -25,7 +25,7 @@ class Systematic(Estimator):
     the inverse distribution function at :math:`\operatorname{frac}(u + k z / M)`. Each outcome has
     the law :math:`\operatorname{Cat}(p)`, so the mean of the estimates is that of one; a category
     comes up in :math:`\lfloor M p_j \rfloor` or :math:`\lceil M p_j \rceil` of the draws, so the
-    variance is lower than that of M independent draws, by a factor of 1.5 to 8 where M is 4
+    variance is lower than that of M independent draws, by a factor of 1.6 to 5.5 where M is 4
     (``python -m benchmarks.measurements.coupling``).
 
     Parameters
