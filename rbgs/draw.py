@@ -7,6 +7,8 @@ are those with few points, and sums of such sets.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial, reduce
+from operator import add, mul
 from typing import Any, NoReturn, Protocol, cast
 
 import numpy as np
@@ -14,6 +16,7 @@ import numpy as np
 from rbgs.arrays.devices import device
 from rbgs.arrays.engine import engine_for
 from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.reuse import in_place
 from rbgs.arrays.rows import Rows
 from rbgs.arrays.settings import with_own_settings
 from rbgs.arrays.simplex import jacobian_product
@@ -103,8 +106,8 @@ class WeightedSum:
 
     def _sum(self, of: Callable[[Operator], Array]) -> Array:
         pairs = zip(self.weights, self.operators, strict=True)
-        first, *others = [weight * of(operator) for weight, operator in pairs]
-        return sum(others, start=first)
+        terms = (in_place(mul, of(operator), weight) for weight, operator in pairs)
+        return reduce(partial(in_place, add), terms)
 
 
 class AnyDraw:

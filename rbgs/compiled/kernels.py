@@ -111,12 +111,14 @@ def add_jacobian(out, begin, end, n, over_categories, points, vector, scales):
     rows = vector.size // n
     point, vec, total = np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype)
     zero, of_lanes = spread(dtype.type(0), vector), np.empty(lanes, dtype)
+    scale = zero
     for first in range(begin, end, step):
         pack(point, points, first, n, rows, over_categories, 0)
         pack(vec, vector, first, n, rows, over_categories, 0)
         pack(total, out, first, n, rows, over_categories, 0)
-        pack_rows(of_lanes, scales, first, over_categories)
-        scale = load(of_lanes, 0)
+        if first == begin or scales.size > 1:
+            pack_rows(of_lanes, scales, first, over_categories)
+            scale = load(of_lanes, 0)
         for _ in range(2):  # the second time, what rounding left of the mean
             mean = zero
             for at in range(0, size, lanes):

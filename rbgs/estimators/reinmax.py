@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from operator import sub
 
 from rbgs.arrays.inputs import check_count, check_temperature
 from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.reuse import in_place
 from rbgs.arrays.simplex import softmax
 from rbgs.arrays.typing import Temperature
 from rbgs.draw import FixedPoints, WeightedSum
@@ -122,6 +124,7 @@ class ReinMaxRao(Estimator):
         log_probs = outcome.rows.log_probs
         xp = array_namespace(log_probs)
         p = xp.exp(log_probs)
-        halfway = xp.where(outcome.winner == 1, xp.log1p(p), log_probs) - math.log(2)
+        halfway = xp.where(outcome.winner == 1, xp.log1p(p), log_probs)
+        halfway = in_place(sub, halfway, math.log(2))
         sampled = conditional_samples(outcome, halfway, self.samples)
         return WeightedSum((sampled, FixedPoints(1.0, (p,))), (2.0, -0.5))
