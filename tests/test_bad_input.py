@@ -52,6 +52,9 @@ def test_logits_without_categories(xp):
         rbgs.StraightThrough,
         rbgs.StraightThroughGumbelSoftmax,
         rbgs.GumbelRao,
+        rbgs.ReinMax,
+        rbgs.ReinMaxRao,
+        rbgs.GappedStraightThrough,
     ],
 )
 def test_temperatures_out_of_range(xp, make):
@@ -84,6 +87,29 @@ def test_unknown_options_and_counts():
         rbgs.GumbelRao(0.5, sampling="iid")
     with pytest.raises(ValueError, match="control_variate must be one of None, True, False"):
         rbgs.GumbelRao(0.5, control_variate="yes")
+    with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
+        rbgs.ReinMaxRao(0.5, samples=0)
+    with pytest.raises(TypeError, match="samples must be an int, got float"):
+        rbgs.ReinMaxRao(0.5, samples=2.0)
+    for wrong in (-0.1, float("nan"), float("inf"), 1e31, "q"):
+        with pytest.raises(ValueError, match='gap must be a number from 0 to 1e\\+30, or "p"; got'):
+            rbgs.GappedStraightThrough(gap=wrong)
+    with pytest.raises(TypeError, match=r'or "p"; got an array of shape \(2,\)'):
+        rbgs.GappedStraightThrough(gap=np.ones(2))
+    for wrong in (None, True, [1.0]):
+        with pytest.raises(TypeError, match="gap must be a float"):
+            rbgs.GappedStraightThrough(gap=wrong)
+    with pytest.raises(ValueError, match="draws must be at least 2, got 1"):
+        rbgs.Systematic(ESTIMATOR, 1)
+    with pytest.raises(TypeError, match="draws must be an int, got float"):
+        rbgs.Systematic(ESTIMATOR, 2.0)
+    with pytest.raises(TypeError, match="estimator is the class GumbelRao; an instance"):
+        rbgs.Systematic(rbgs.GumbelRao, 4)
+    with pytest.raises(TypeError, match="estimator is a float"):
+        rbgs.Systematic(0.5, 4)
+    for wrong in (rbgs.Reinforce(), rbgs.Systematic(ESTIMATOR, 2)):
+        with pytest.raises(TypeError, match=r"one whose draw has a Jacobian and one outcome"):
+            rbgs.Systematic(wrong, 4)
     with pytest.raises(ValueError, match="number of threads must be at least 1"):
         rbgs.set_num_threads(0)
     with pytest.raises(ValueError, match="samples must be at least 2"):
