@@ -122,6 +122,50 @@ def test_unknown_options_and_counts():
         rbgs.compare([], quadratic(np, 0.0, 1.0), np.zeros(2), draws=3, rng=0)
 
 
+def test_hyperparameters_of_score_function_estimators(xp):
+    with pytest.raises(ValueError, match="samples must be at least 2, got 1"):
+        rbgs.Vimco(1)
+    with pytest.raises(TypeError, match="samples must be an int, got float"):
+        rbgs.Vimco(2.0)
+    for wrong in ("1", True, None):
+        with pytest.raises(TypeError, match="eta must be a float or a real floating array"):
+            rbgs.Rebar(eta=wrong)
+        with pytest.raises(TypeError, match="scale must be a float or a real floating array"):
+            rbgs.Reinforce(scale=wrong)
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="eta must be finite, got"):
+            rbgs.Rebar(eta=wrong)
+    for wrong in (float("nan"), float("inf"), -1.0):
+        with pytest.raises(ValueError, match="scale must be finite and not negative, got"):
+            rbgs.Reinforce(scale=wrong)
+    with pytest.raises(TypeError, match="control_variate is a float; a function of the value"):
+        rbgs.Relax(control_variate=1.0)
+    for make in (rbgs.RunningMean, rbgs.RunningDeviation, rbgs.RunningCoefficient):
+        with pytest.raises(ValueError, match=r"decay must lie in \[0, 1\), got 1.0"):
+            make(decay=1.0)
+        with pytest.raises(TypeError, match="decay must be a float"):
+            make(decay="0.9")
+    oracle, logits = quadratic(xp, 0.0, 1.0), zeros(xp, 2, 3)
+    for estimator, name_ in (
+        (rbgs.Rebar(eta=xp.zeros((3,), dtype=xp.float64)), "eta"),
+        (rbgs.Reinforce(scale=xp.ones((3,), dtype=xp.float64)), "scale"),
+    ):
+        with pytest.raises(ValueError, match=rf"{name_} has shape \(3,\), which does not"):
+            estimator.gradient(oracle, logits, rng=0)
+    with pytest.raises(TypeError, match="eta is a RunningCoefficient, which adapts itself"):
+        rbgs.Rebar(eta=rbgs.RunningCoefficient()).gradient_with_eta(oracle, logits, rng=0)
+    with pytest.raises(TypeError, match=r"gradient_with_eta has no dim=: it is axis= here"):
+        rbgs.Rebar().gradient_with_eta(oracle, logits, rng=0, dim=-1)
+
+
+def test_options_of_exact_gradient(xp):
+    for name_ in ("samples", "max_outcomes"):
+        with pytest.raises(ValueError, match=f"{name_} must be at least 1, got 0"):
+            rbgs.exact_gradient(quadratic(xp, 0.0, 1.0), zeros(xp, 2, 3), **{name_: 0})
+        with pytest.raises(TypeError, match=f"{name_} must be an int, got float"):
+            rbgs.exact_gradient(quadratic(xp, 0.0, 1.0), zeros(xp, 2, 3), **{name_: 1.5})
+
+
 def test_shapes_that_do_not_match(xp):
     logits, draw = zeros(xp, 2, 3), ESTIMATOR.sample(zeros(xp, 2, 3), rng=0)
     for call, name_ in ((draw.vjp, "cotangent"), (draw.jvp, "tangent")):
