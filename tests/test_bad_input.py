@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from backends import Backend, to_numpy
-from cases import ESTIMATORS, PATHWISE, name, quadratic
+from cases import ESTIMATORS, PATHWISE, WITH_TEMPERATURE, name, quadratic
 
 import rbgs
 from rbgs.doors import at_temperature
@@ -268,7 +268,7 @@ def test_a_single_bad_category_is_nan(xp, estimator):
             assert np.isnan(to_numpy(draw.jvp(xp.ones((1, 1), dtype=xp.float64)))).all()
 
 
-@pytest.mark.parametrize("estimator", PATHWISE, ids=name)
+@pytest.mark.parametrize("estimator", WITH_TEMPERATURE, ids=name)
 @pytest.mark.parametrize("wrong", [0.0, -0.5, np.nan, np.inf, 1e-35])
 def test_a_temperature_that_could_not_be_checked_is_nan(xp, estimator, wrong):
     """As a compiler traces it: value, index and derivative agree."""

@@ -41,6 +41,7 @@ CASES = [
 ESTIMATORS = [estimator for estimator in CASES if estimator._draws == 1]
 SEVERAL_DRAWS = [estimator for estimator in CASES if estimator._draws > 1]
 PATHWISE = [estimator for estimator in ESTIMATORS if estimator._pathwise]
+WITH_TEMPERATURE = [estimator for estimator in PATHWISE if getattr(estimator, "temperature", 0)]
 # Unbiased for the gradient of the expectation, or VIMCO for that of its bound.
 UNBIASED = [estimator for estimator in CASES if not estimator._pathwise]
 
