@@ -533,6 +533,11 @@ def of_compare_and_tune(**given):
     [
         ({"draws": 3}, ValueError, "draws must be at least 4, got 3"),
         ({"reference": rbgs.GumbelRao(1.0)}, ValueError, "biased: pass an unbiased estimator"),
+        (
+            {"reference": rbgs.Reinforce(scale=2.0)},
+            ValueError,
+            "biased: pass an unbiased estimator",
+        ),
         ({"reference": rbgs.Reinforce}, TypeError, "reference is the class Reinforce; an instance"),
         ({"reference": 0.5}, TypeError, "reference is a float; one such as"),
         ({"reference": rbgs.Vimco(2)}, ValueError, r"bound of 2 samples, but .* that of E\[f\]"),

@@ -142,6 +142,11 @@ class Estimator(ABC):
         """Return what :func:`~rbgs.conditional.race.race` does, of all uniforms of the noise."""
         return race(rows.log_probs, uniforms[: rows.n, :])
 
+    @property
+    def _unbiased(self) -> bool:
+        """Whether the mean of the estimates is that gradient, whatever the loss."""
+        return not self._pathwise
+
     def _needs_noise(self, index: Array | int | None) -> bool:
         return index is None or self._random_given_outcome
 

@@ -305,7 +305,7 @@ def _check_reference(reference: Estimator | None, reference_draws: int | None, d
             )
         return draws
     check_estimator("reference", reference)
-    if reference._pathwise:
+    if not reference._unbiased:
         raise ValueError(
             f"the reference {reference} is biased: pass an unbiased estimator, such as "
             'rbgs.Reinforce("leave_one_out", samples=8)'

@@ -281,6 +281,8 @@ def label(estimator: Estimator) -> str:
 
 
 def _short(x: object) -> str:
+    if isinstance(x, Estimator):
+        return label(x)
     if isinstance(x, float):
         return f"{x:.4g}"
     found = " ".join(repr(x).split())

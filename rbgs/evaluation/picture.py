@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 Values = Sequence[tuple[float, float]]  # with standard errors
 _DECADES = 6  # below the largest value
 _DIRECTIONS = [(x, y) for y in (0, 1, -1) for x in (1, -1, 0) if x or y]  # of a name, best first
-_DISTANCES = (6, 12, 20, 30, 42)  # of it from the point, in typographical points
+_DISTANCES = (6, 12, 20, 30, 42, 56)  # of it from the point, in typographical points
 _Box = tuple[float, float, float, float]  # left, bottom, right, top in pixels
 
 
@@ -79,13 +79,14 @@ def set_scale(ax: Any, axis: str, values: Values) -> None:
     Where there are others, it is linear below that, and shows zero.
     """
     finite = [(x, error) for x, error in values if math.isfinite(x + error)]
-    clear = [x for x, error in finite if x > 2 * error]
     if not finite:
         return
+    negligible = max(0.0, max(x for x, _ in finite)) / 10**_DECADES
+    clear = [x for x, error in finite if x > max(2 * error, negligible)]
     if len(clear) == len(finite):
         getattr(ax, f"set_{axis}scale")("log")
         return
-    least = max(min(clear), max(clear) / 10**_DECADES) if clear else 1.0
+    least = min(clear, default=1.0)
     decade = 10.0 ** math.floor(math.log10(least))
     getattr(ax, f"set_{axis}scale")("symlog", linthresh=decade, linscale=0.5)
     getattr(ax, f"set_{axis}lim")(-0.3 * decade)

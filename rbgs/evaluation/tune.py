@@ -3,18 +3,22 @@
 import itertools
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.scalars import as_float
 from rbgs.arrays.typing import Array, Generator, Oracle
 from rbgs.estimators.base import Estimator, check_estimator
+from rbgs.estimators.running import RunningCoefficient, RunningDeviation, RunningMean
+from rbgs.estimators.systematic import Systematic
 from rbgs.evaluation.compare import Measurement
 from rbgs.evaluation.comparison import Comparison, Moments, optional, overall, with_error
 from rbgs.evaluation.picture import draw_curves
 
 _GRID = tuple(2.0**k for k in range(-4, 4))  # 1/16 to 8
+_RUNNING = (RunningCoefficient, RunningDeviation, RunningMean)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,10 +153,7 @@ def tune(
     Least: temperature 2, MSE 141.7 ± 2.8.
     """
     check_estimator("estimator", estimator)
-    if not hasattr(estimator, "temperature"):
-        raise TypeError(
-            f"{estimator} has no temperature to tune; compare estimators with rbgs.compare"
-        )
+    _at(estimator, 1.0)
     given = None if temperatures is None else _checked(temperatures)
     measurement = Measurement(
         oracle, logits, draws, rng, mask, axis, reference, reference_draws, max_outcomes
@@ -161,8 +162,7 @@ def tune(
 
     def best_of(tried: Iterable[float]) -> float:
         for temperature in tried:
-            changed = replace(cast(Any, estimator), temperature=temperature)
-            found[temperature] = measurement.moments(changed)
+            found[temperature] = measurement.moments(_at(estimator, temperature))
         errors = {temperature: overall(moments).mse for temperature, moments in found.items()}
         wrong = [temperature for temperature, error in errors.items() if not math.isfinite(error)]
         if wrong:
@@ -177,7 +177,22 @@ def tune(
         for _ in range(2):
             best = best_of(_between(sorted(found), best))
     curve = Comparison(found[temperature] for temperature in sorted(found))
-    return Tuning(replace(cast(Any, estimator), temperature=best), best, curve)
+    return Tuning(_at(estimator, best), best, curve)
+
+
+def _at(estimator: Any, temperature: float) -> Estimator:
+    """Return an estimator, or one whose estimates are averaged, at another temperature.
+
+    What it has learnt is copied, so that each temperature goes on by itself.
+    """
+    known = {field.name: getattr(estimator, field.name) for field in fields(estimator)}
+    if "temperature" in known:
+        learnt = {name: deepcopy(x) for name, x in known.items() if isinstance(x, _RUNNING)}
+        changed: Estimator = replace(estimator, temperature=temperature, **learnt)
+        return changed
+    if isinstance(estimator, Systematic):
+        return replace(estimator, estimator=_at(estimator.estimator, temperature))
+    raise TypeError(f"{estimator} has no temperature to tune; rbgs.compare compares estimators")
 
 
 def _checked(temperatures: Iterable[float]) -> list[float]:

@@ -60,6 +60,13 @@ def test_all_temperatures_get_the_same_randomness_from_a_seed():
     np.testing.assert_array_equal(one.comparison[1].mse, other.comparison[0].mse)
 
 
+def test_the_temperature_of_what_is_averaged_is_tuned():
+    tuning = rbgs.tune(
+        rbgs.Systematic(rbgs.StraightThrough(), draws=2), cubic, LOGITS, draws=8, rng=0
+    )
+    assert tuning.estimator.estimator == rbgs.StraightThrough(tuning.temperature)
+
+
 def test_joint_variables_against_a_reference():
     def oracle(value):
         total = value[..., 0].sum(axis=-1) - 1
