@@ -168,6 +168,12 @@ def facts(estimator: rbgs.Estimator, problem: Problem) -> dict[str, str]:
     }
 
 
+def shown(tuning: rbgs.Tuning) -> str:
+    """Return the best temperature; at an edge of those tried, others may be better."""
+    sign = "=" if not tuning.is_at_edge else "≥" if tuning.temperature > 1 else "≤"
+    return f"{sign} {tuning.temperature:.2g}"
+
+
 def measured(
     problem: Problem, draws: int, tuning_draws: int, tick: Callable[[], object]
 ) -> tuple[list[str], rbgs.Comparison]:
@@ -177,7 +183,7 @@ def measured(
         estimator, label = given, name
         if hasattr(given, "temperature") and name not in UNTUNED:
             tuning = rbgs.tune(given, problem.oracle, problem.logits, draws=tuning_draws, rng=0)
-            estimator, label = tuning.estimator, f"{name}, τ = {tuning.temperature:.2g}"
+            estimator, label = tuning.estimator, f"{name}, τ {shown(tuning)}"
         for state in vars(estimator).values():  # it settles
             if hasattr(state, "update"):
                 many = np.broadcast_to(problem.logits, (1000, *problem.logits.shape))

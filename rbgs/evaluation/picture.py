@@ -141,9 +141,10 @@ def _free(
 ) -> tuple[float, _Box]:
     """Return a distance from a dot, and the box there that covers least and is in the room."""
 
-    def covered(place: tuple[float, _Box]) -> float:
+    def covered(place: tuple[float, _Box]) -> int:
         outside = size[0] * size[1] - _common(place[1], room)
-        return outside + sum(_common(place[1], other) for other in taken)
+        # In whole pixels: rounding shall not move a name from its first place.
+        return round(outside + sum(_common(place[1], other) for other in taken))
 
     places = []
     for distance, directions in itertools.product(_DISTANCES, _DIRECTIONS):

@@ -4,9 +4,8 @@ import inspect
 
 import pytest
 
-for package in ("matplotlib", "rich", "sklearn", "typer"):
-    pytest.importorskip(package)
-
+pytest.importorskip("typer")
+pytest.importorskip("sklearn")
 import rbgs
 from benchmarks.measurements import field
 
