@@ -266,7 +266,10 @@ def main(
                 problem, draws, tuning_draws, lambda: progress.advance(task)
             )
             cells = rows(labels, comparison, times(problem, comparison, rounds))
-            tables.append(as_table(title, COLUMNS, cells))
+            exact = rbgs.exact_gradient(problem.oracle, problem.logits)
+            norm = np.mean(np.sum(exact.reshape(*comparison[0].mse.shape, -1) ** 2, axis=-1))
+            heading = f"{title}; the gradient's squared norm is {norm:.4g}"
+            tables.append(as_table(heading, COLUMNS, cells))
             comparison.plot(ax, labels=labels)
             ax.set_title(title)
             for (name, estimator), moments in zip(

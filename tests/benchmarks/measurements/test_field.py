@@ -36,7 +36,7 @@ def test_what_each_asks_for(problem):
 
 def test_only_what_is_known_to_be_is_measured_as_biased(problem):
     labels, comparison = field.measured(problem, 500, 100, lambda: None)
-    assert labels[0].startswith("GS, τ = ")
+    assert labels[0].startswith("GS, τ ")
     biased = {type(m.estimator) for m in comparison if field.is_biased(m)}
     assert {rbgs.StraightThrough, rbgs.GumbelSoftmax} <= biased
     assert not any(field.is_biased(m) for m in comparison if m.estimator._unbiased)
