@@ -110,7 +110,8 @@ def tune(
     Parameters
     ----------
     estimator : Estimator
-        One with a temperature, which does not matter.
+        One with a temperature, which does not matter; or :class:`~rbgs.Systematic` of one. What it
+        has learnt, such as a :class:`~rbgs.RunningCoefficient`, is copied for each temperature.
     oracle, logits, mask, axis, reference, reference_draws, max_outcomes
         As in :func:`compare`.
     draws : int
