@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from operator import add, sub
+from operator import sub
 
 from rbgs.arrays.inputs import check_count, check_temperature
 from rbgs.arrays.namespaces import array_namespace
@@ -124,9 +124,7 @@ class ReinMaxRao(Estimator):
         log_probs = outcome.rows.log_probs
         xp = array_namespace(log_probs)
         p = xp.exp(log_probs)
-        # log((p + D) / 2): what only the winner gains is one number a row.
-        of_winner = xp.sum(xp.where(outcome.winner == 1, log_probs, 0.0), axis=0)
-        gained = outcome.winner * (xp.log1p(xp.exp(of_winner)) - of_winner)
-        halfway = in_place(sub, in_place(add, gained, log_probs), math.log(2))
+        halfway = xp.where(outcome.winner == 1, xp.log1p(p), log_probs)
+        halfway = in_place(sub, halfway, math.log(2))
         sampled = conditional_samples(outcome, halfway, self.samples)
         return WeightedSum((sampled, FixedPoints(1.0, (p,))), (2.0, -0.5))
