@@ -112,7 +112,7 @@ def tune(
     estimator : Estimator
         One with a temperature, which does not matter; or :class:`~rbgs.Systematic` of one. What it
         has learnt, such as a :class:`~rbgs.RunningCoefficient`, is copied for each temperature.
-    oracle, logits, mask, axis, reference, reference_draws, max_outcomes
+    oracle, logits
         As in :func:`compare`.
     draws : int
         Gradient estimates for each loss and temperature, at least 4.
@@ -121,6 +121,8 @@ def tune(
         are much alike and the curve is smooth; a generator gives each of them its own.
     temperatures : iterable of float, optional
         What to try instead, each once; 0 is among them only if given.
+    mask, axis, reference, reference_draws, max_outcomes
+        As in :func:`compare`.
 
     Returns
     -------
