@@ -381,9 +381,11 @@ class Estimator(ABC):
                 if weights is not None:
                     direct = direct * rows.restore(rows.spread(weights)[None, :])
                 estimate = estimate + direct
-            return (
-                estimate if self._draws == 1 else array_namespace(estimate).mean(estimate, axis=0)
-            )
+            if self._draws > 1:
+                xp = array_namespace(estimate)
+                # In NumPy a mean is in the byte order of the processor.
+                estimate = xp.astype(xp.mean(estimate, axis=0), rows.dtype, copy=False)
+            return estimate
 
     def _noise_shape(self, shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
         """Return the shape of the noise for logits of a shape with ``axis`` below 0."""
