@@ -129,12 +129,13 @@ def expectation(
     ) -> Answer:
         keep = learned and function is not None
         with precision(), torch.set_grad_enabled(keep):
-            return _answer(function or loss, value, dim, leading, derivative)
+            found = _answer(function or loss, value, dim, leading, derivative)
+        return found if keep else _detached(found)
 
     with full_precision(logits), torch.set_grad_enabled(learned):
-        answer = answer._replace(loss=answer.loss.detach())
-        estimate = estimator._gradient(outcome, operator, answer, ask)
-        squares = _total(estimate.to(wide_dtype(estimate)).square(), losses.ndim, dim)
+        estimate = estimator._gradient(outcome, operator, _detached(answer), ask)
+        wide = estimate.to(wide_dtype(estimate))
+        squares = _total(wide.square(), losses.ndim, dim) if learned else None
     carried: Tensor = Carry.apply(losses, squares, logits, estimate.detach(), dim)[0]
     return carried
 
@@ -149,7 +150,7 @@ class Carry(Function):
 
     @staticmethod
     def forward(
-        losses: Tensor, squares: Tensor, logits: Tensor, estimate: Tensor, dim: int
+        losses: Tensor, squares: Tensor | None, logits: Tensor, estimate: Tensor, dim: int
     ) -> tuple[Tensor, Tensor]:
         return losses.clone(), estimate.clone()
 
@@ -157,7 +158,7 @@ class Carry(Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         losses, squares, logits, _, ctx.dim = inputs
         ctx.ndim = losses.ndim
-        ctx.dtypes = losses.dtype, squares.dtype, logits.dtype
+        ctx.dtypes = losses.dtype, None if squares is None else squares.dtype, logits.dtype
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(output[1])
         ctx.save_for_forward(output[1])
@@ -166,10 +167,13 @@ class Carry(Function):
     def backward(ctx: Any, cotangent: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
         if cotangent is None:
             return (None,) * 5
-        estimate = _constant(ctx.saved_tensors[0])
-        product = _spread(cotangent, estimate, ctx.dim) * estimate
         _, of_squares, of_logits = ctx.dtypes
-        return cotangent, cotangent.to(of_squares), product.to(of_logits), None, None
+        squares = None if of_squares is None else cotangent.to(of_squares)
+        product = None
+        if ctx.needs_input_grad[2]:
+            estimate = _constant(ctx.saved_tensors[0])
+            product = (_spread(cotangent, estimate, ctx.dim) * estimate).to(of_logits)
+        return cotangent, squares, product, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor | None, Tensor]:
@@ -190,8 +194,9 @@ def _constant(estimate: Tensor) -> Tensor:
 
 def _spread(cotangent: Tensor, estimate: Tensor, dim: int) -> Tensor:
     """Return the cotangent of a loss as one of the estimate, which it broadcasts against."""
-    shared = estimate.ndim - 1 - cotangent.ndim
-    return cotangent[(..., *(None,) * shared)].unsqueeze(dim)
+    for _ in range(cotangent.ndim, estimate.ndim - 1):
+        cotangent = cotangent.unsqueeze(-1)
+    return cotangent.unsqueeze(dim)
 
 
 def _total(x: Tensor, ndim: int, dim: int) -> Tensor:
@@ -224,6 +229,10 @@ def _answer(
     return one_by_one(answer, value, leading, torch.stack)
 
 
+def _detached(answer: Answer) -> Answer:
+    return Answer(*[x if x is None else x.detach() for x in answer])
+
+
 def _with_derivative(function: Loss, value: Tensor) -> Answer:
     """Return the losses of a value and their derivative, itself differentiable where that counts.
 
@@ -242,4 +251,4 @@ def _with_derivative(function: Loss, value: Tensor) -> Answer:
                 (cotangent,) = torch.autograd.grad(
                     losses.sum(), leaf, create_graph=keep, materialize_grads=True
                 )
-    return Answer(losses, cotangent) if keep else Answer(losses.detach(), cotangent.detach())
+    return Answer(losses, cotangent)
