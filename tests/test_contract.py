@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from backends import Backend, to_numpy
-from cases import ESTIMATORS, NUMBERED, PATHWISE, name
+from cases import ESTIMATORS, NUMBERED, PATHWISE, SEVERAL_DRAWS, name
 
 import rbgs
 
@@ -225,9 +225,8 @@ def test_extreme_logits_and_temperatures(xp, estimator):
     v = np.asarray([1.0, -2.0, 3.0, 0.5])
     for dtype in (xp.float32, xp.float64):
         for temperature in (1e-6, 1e-2, 1.0, 1e6):
-            if isinstance(estimator, rbgs.Reinforce) or estimator == rbgs.GumbelRao(0):
-                changed = estimator
-            else:
+            changed = estimator
+            if getattr(estimator, "temperature", 0) != 0:
                 changed = dataclasses.replace(estimator, temperature=temperature)
             logits = xp.asarray(rows, dtype=dtype)
             draw = changed.sample(logits, rng=0)
@@ -284,8 +283,31 @@ def test_a_draw_stores_nothing_of_the_size_of_the_samples():
     assert sizes[0] == sizes[1]
 
 
-def test_reinforce_with_several_samples(xp):
-    logits = xp.asarray(logits_of((5, 3)))
-    draw = rbgs.Reinforce("leave_one_out", samples=4).sample(logits, rng=0)
-    assert tuple(draw.value.shape) == (4, 5, 3)
-    assert tuple(draw.index.shape) == (4, 5)
+@pytest.mark.parametrize("estimator", SEVERAL_DRAWS, ids=name)
+def test_several_draws_lie_along_a_leading_axis(xp, estimator):
+    logits = logits_of((5, 3))
+    logits[1, 0], logits[2, 1] = np.nan, -np.inf
+    draw = estimator.sample(xp.asarray(logits), rng=0)
+    value, index = to_numpy(draw.value), to_numpy(draw.index)
+    count = estimator._draws
+    assert value.shape == (count, 5, 3)
+    assert index.shape == (count, 5)
+    assert np.isnan(value[:, 1]).all()
+    assert (index[:, 1] == -1).all()
+    answered = [0, 2, 3, 4]
+    np.testing.assert_array_equal(value[:, answered], np.eye(3)[index[:, answered]])
+    assert (value[:, 2, 1] == 0).all()
+    given = estimator.sample(xp.asarray(logits), rng=0, index=draw.index)
+    np.testing.assert_array_equal(to_numpy(given.value)[:, answered], value[:, answered])
+    noise = estimator.noise(logits, 0)
+    again = estimator.sample(xp.asarray(logits), noise=xp.asarray(noise))
+    np.testing.assert_array_equal(to_numpy(again.index), index)
+
+
+@pytest.mark.parametrize("estimator", SEVERAL_DRAWS, ids=name)
+def test_each_of_several_draws_has_the_law_of_the_logits(estimator):
+    logits, count = np.asarray([0.5, -1.0, 1.2, -np.inf, 0.0]), 100_000
+    p = np.exp(logits) / np.exp(logits).sum()
+    for value in estimator.sample(np.tile(logits, (count, 1)), rng=0).value:
+        error = np.sqrt(p * (1 - p) / count)
+        assert np.all(np.abs(value.mean(axis=0) - p) <= 5 * error)

@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 from backends import to_numpy
-from cases import ESTIMATORS, PATHWISE, name
+from cases import ESTIMATORS, PATHWISE, exp_oracle, name
 
 import rbgs
 
@@ -95,7 +95,7 @@ def test_draws_are_compared_by_identity_and_copied(estimator):
 
 @each_estimator
 def test_an_estimator_is_what_it_shows(estimator):
-    names = {x: getattr(rbgs, x) for x in rbgs.__all__}
+    names = {x: getattr(rbgs, x) for x in rbgs.__all__} | {"exp_oracle": exp_oracle}
     again = eval(repr(estimator), names)
     assert again == estimator
     assert hash(again) == hash(estimator)

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
+from types import FunctionType
 from typing import Any, cast
 
 from rbgs.arrays.inputs import check_logits, wide_dtype
@@ -55,7 +56,10 @@ class Estimator(ABC):
         return {field.name: getattr(self, field.name) for field in fields(cast(Any, self))}
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={x!r}" for name, x in self._hyperparameters().items())
+        shown = ", ".join(
+            f"{name}={x.__qualname__ if isinstance(x, FunctionType) else repr(x)}"
+            for name, x in self._hyperparameters().items()
+        )
         return f"{type(self).__name__}({shown})"
 
     def __eq__(self, other: object) -> bool:
@@ -371,7 +375,7 @@ class Estimator(ABC):
         """Return the shape of the noise for logits of a shape with ``axis`` below 0."""
         sizes = list(shape)
         sizes[axis] += self._generator_words
-        return tuple(sizes) if self._draws == 1 else (self._draws, *sizes)
+        return tuple(sizes) if self._noise_draws == 1 else (self._noise_draws, *sizes)
 
     def _uniforms(self, rows: Rows, rng: Generator, noise: Array | None) -> Array:
         if noise is None:
@@ -383,9 +387,10 @@ class Estimator(ABC):
         return rows.adopt("noise", noise, rows.n + self._generator_words)
 
     def _drawn(self, rng: Generator, shape: tuple[int, ...], like: Array) -> Array:
-        if self._draws > 1 and isinstance(rng, Key) and rng.start and rng.shape is None:
+        draws = self._noise_draws
+        if draws > 1 and isinstance(rng, Key) and rng.start and rng.shape is None:
             raise ValueError(
-                f"the noise of {self} has a leading axis of {self._draws} draws, before the axes "
+                f"the noise of {self} has a leading axis of {draws} draws, before the axes "
                 "of the logits: pass key.at(0, *start, shape=shape) with the shape of all of it"
             )
         return uniform(check_source("rng", rng, like), shape, like)

@@ -36,7 +36,7 @@ def everything(estimator, logits, vector):
     draw = estimator.sample(logits, rng=rbgs.Key(0), mask=mask)
     found = [draw.value, estimator.gradient(oracle, logits, rng=0)]
     found.append(estimator.sample(logits, rng=1, index=np.arange(7) % 5).value)
-    if not isinstance(estimator, rbgs.Reinforce):
+    if estimator._pathwise:
         found += [draw.vjp(vector), draw.jacobian()]
     return [rbgs.exact_gradient(oracle, logits), *found]
 

@@ -17,7 +17,7 @@ def results(estimator, logits, noise, index, mask, vector):
     """Return everything that an estimator gives, for a drawn and for a given outcome."""
 
     def oracle(value):
-        return np.sum(value * vector, axis=-1), vector
+        return np.sum(value * vector, axis=-1), np.broadcast_to(vector, value.shape)
 
     found = [estimator.gradient(oracle, logits, noise=noise, mask=mask)]
     # Monte Carlo has noise also for its generator, and some estimators need none.
@@ -27,7 +27,7 @@ def results(estimator, logits, noise, index, mask, vector):
         estimator.sample(logits, noise=given, index=index, mask=mask),
     ):
         found += [draw.value, draw.index]
-        if not isinstance(estimator, rbgs.Reinforce):
+        if estimator._pathwise:
             found += [draw.vjp(vector), draw.jvp(vector), draw.jacobian()]
     return found
 

@@ -153,7 +153,11 @@ def test_the_direct_term_is_added(xp, estimator):
     oracle = quadratic(xp, TARGET, WEIGHTS)
     logits = xp.asarray(LOGITS)
     direct = xp.asarray([1.0, 2.0, 3.0], dtype=xp.float64)
-    with_direct = estimator.gradient(lambda value: (*oracle(value), direct), logits, rng=0)
+
+    def with_direct_gradient(value):
+        return *oracle(value), xp.broadcast_to(direct, value.shape)
+
+    with_direct = estimator.gradient(with_direct_gradient, logits, rng=0)
     np.testing.assert_allclose(
         to_numpy(with_direct - estimator.gradient(oracle, logits, rng=0)), to_numpy(direct)
     )

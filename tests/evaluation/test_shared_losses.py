@@ -1,11 +1,13 @@
 """A loss that several variables share: enumeration against brute force, and unbiased estimators."""
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
+from array_api_compat import array_namespace
 from backends import to_numpy
-from cases import softmax
+from cases import CASES, UNBIASED, exp_oracle, name, softmax, standard_error_test
 
 import rbgs
 
@@ -96,3 +98,70 @@ def test_exact_gradient_of_the_multi_sample_bound(xp):
         lambda value: (there(value), None, xp.cos(value)), xp.asarray(logits), samples=samples
     )
     np.testing.assert_allclose(to_numpy(gradient), expected, atol=1e-11)
+
+
+def oracle_of(xp, variables, n=4):
+    """The same loss with its derivative."""
+    there, weights = loss(xp, variables, n), xp.asarray(WEIGHTS[: variables * n])
+
+    def oracle(value):
+        flat = xp.reshape(value, (*value.shape[:-2], variables * n))
+        hidden = xp.sum(flat[..., None] * weights, axis=-2)
+        slope = 1 - xp.tanh(hidden) ** 2
+        first = slope[..., 0] + hidden[..., 1] ** 2
+        second = slope[..., 1] + 2 * hidden[..., 0] * hidden[..., 1]
+        slope = xp.concat([first[..., None], second[..., None], slope[..., 2:]], axis=-1)
+        gradient = xp.sum(slope[..., None, :] * weights, axis=-1)
+        return there(value), xp.reshape(gradient, value.shape)
+
+    return oracle
+
+
+def of_joint_variables(estimator):
+    """Return the estimator with a control variate that variables share, if it has one."""
+    if not isinstance(estimator, rbgs.Relax):
+        return estimator
+
+    def control_variate(value):
+        losses, gradient = exp_oracle(value)
+        return array_namespace(losses).sum(losses, axis=-1), gradient
+
+    return dataclasses.replace(estimator, control_variate=control_variate)
+
+
+@pytest.mark.parametrize("variables", [2, 3])
+@pytest.mark.parametrize("estimator", UNBIASED, ids=name)
+def test_unbiased_for_the_enumerated_gradient(estimator, variables):
+    logits = 0.7 * np.random.default_rng(variables).normal(size=(variables, 4))
+    samples = getattr(estimator, "samples", 1) if isinstance(estimator, rbgs.Vimco) else 1
+    oracle = oracle_of(np, variables)
+    exact = rbgs.exact_gradient(oracle, logits, samples=samples, max_outcomes=2**18)
+    count = 200_000 // variables
+    many = np.broadcast_to(logits, (count, variables, 4))
+    estimates = of_joint_variables(estimator).gradient(oracle, many, rng=1)
+    standard_error_test(estimates, exact)
+
+
+@pytest.mark.parametrize("estimator", CASES, ids=name)
+def test_a_shared_loss_on_every_library(xp, estimator):
+    logits = RANDOM.normal(size=(6, 2, 4))
+    noise = estimator.noise(logits, 0)
+    estimator = of_joint_variables(estimator)
+    expected = estimator.gradient(oracle_of(np, 2), logits, noise=noise)
+    found = estimator.gradient(oracle_of(xp, 2), xp.asarray(logits), noise=xp.asarray(noise))
+    np.testing.assert_allclose(to_numpy(found), expected, atol=1e-9)
+    np.testing.assert_allclose(expected.sum(axis=-1), 0, atol=1e-9)
+    moved = np.moveaxis(logits, -1, 0)
+    there = oracle_of(xp, 2)
+
+    def along_the_first_axis(value):
+        losses, gradient = there(xp.moveaxis(value, -3, -1))
+        return losses, xp.moveaxis(gradient, -1, -3)
+
+    moved_noise = np.moveaxis(noise, -1, noise.ndim - 3)
+    if isinstance(estimator, rbgs.Relax):
+        return  # its control variate is for the last axis
+    found = estimator.gradient(
+        along_the_first_axis, xp.asarray(moved), noise=xp.asarray(moved_noise), axis=0
+    )
+    np.testing.assert_allclose(np.moveaxis(to_numpy(found), 0, -1), expected, atol=1e-9)

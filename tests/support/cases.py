@@ -1,12 +1,22 @@
 """Estimators, logits and losses that several tests share."""
 
 import numpy as np
+from array_api_compat import array_namespace
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import rbgs
 
-PATHWISE = [
+
+def exp_oracle(value):
+    """Return the oracle of a control variate that is not the loss: the sum of exp(x)."""
+    xp = array_namespace(value)
+    exp = xp.exp(value)
+    return xp.sum(exp, axis=-1), exp
+
+
+# An estimator's entry is all it takes: every shared property runs over it.
+CASES = [
     rbgs.GumbelSoftmax(0.7),
     rbgs.StraightThrough(1.3),
     rbgs.StraightThroughGumbelSoftmax(0.4),
@@ -14,12 +24,28 @@ PATHWISE = [
     rbgs.GumbelRao(0.5, samples=7),
     rbgs.GumbelRao(0.5, sampling="exact"),
     rbgs.GumbelRao(0),
+    rbgs.Reinforce(),
+    rbgs.Reinforce("leave_one_out", samples=3),
+    rbgs.DisARM(),
+    rbgs.Vimco(3),
+    rbgs.IndeCateR(),
+    rbgs.MuProp(),
+    rbgs.Rebar(0.6, eta=0.8),
+    rbgs.Relax(0.6, control_variate=exp_oracle),
 ]
-ESTIMATORS = [*PATHWISE, rbgs.Reinforce()]
+ESTIMATORS = [estimator for estimator in CASES if estimator._draws == 1]
+SEVERAL_DRAWS = [estimator for estimator in CASES if estimator._draws > 1]
+PATHWISE = [estimator for estimator in ESTIMATORS if estimator._pathwise]
+# Unbiased for the gradient of the expectation, or VIMCO for that of its bound.
+UNBIASED = [estimator for estimator in CASES if not estimator._pathwise]
 
 
 # Those whose further points are numbered by category: a permutation of categories is another draw.
-NUMBERED = PATHWISE[3:5]
+NUMBERED = [
+    estimator
+    for estimator in PATHWISE
+    if estimator._random_given_outcome and getattr(estimator, "samples", 1) != 1
+]
 
 
 def softmax(x, axis=-1):
@@ -33,6 +59,8 @@ def name(estimator):
     label = type(estimator).__name__
     if isinstance(estimator, rbgs.GumbelRao):
         label += "-0" if estimator.temperature == 0 else f"-{estimator.sampling}"
+    if estimator._draws > 1:
+        label += f"-{estimator._draws}"
     return label
 
 
