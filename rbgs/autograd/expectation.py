@@ -97,9 +97,7 @@ def expectation(
     if not (isbox(logits) or estimator._learned):
         return losses
 
-    def ask(
-        value: Any, leading: int, derivative: bool = False, function: Loss | None = None
-    ) -> Answer:
+    def ask(value: Any, leading: int, derivative: bool = False, function: Any = None) -> Answer:
         found = _answer(function or loss, value, axis, leading, derivative)
         if function is not None and isbox(found.loss):
             raise ValueError(

@@ -107,7 +107,7 @@ def expectation(
     axis, leading = check_logits(logits, axis), int(estimator._draws > 1)
 
     def answer(
-        value: jax.Array, leading: int, derivative: bool = False, function: Loss | None = None
+        value: jax.Array, leading: int, derivative: bool = False, function: Any = None
     ) -> Answer:
         return _answer(function or loss, value, axis, leading, derivative)
 
@@ -125,7 +125,7 @@ def expectation(
     losses = combined(estimator, first.loss)
 
     def ask(
-        value: jax.Array, leading: int, derivative: bool = False, function: Loss | None = None
+        value: jax.Array, leading: int, derivative: bool = False, function: Any = None
     ) -> Answer:
         found = answer(value, leading, derivative, function)
         return stop_gradient(found) if function is None else found

@@ -124,9 +124,7 @@ def expectation(
         return losses
     precision = callers_precision(logits)
 
-    def ask(
-        value: Tensor, leading: int, derivative: bool = False, function: Loss | None = None
-    ) -> Answer:
+    def ask(value: Tensor, leading: int, derivative: bool = False, function: Any = None) -> Answer:
         keep = learned and function is not None
         with precision(), torch.set_grad_enabled(keep):
             found = _answer(function or loss, value, dim, leading, derivative)
@@ -136,17 +134,17 @@ def expectation(
         estimate = estimator._gradient(outcome, operator, _detached(answer), ask)
         wide = estimate.to(wide_dtype(estimate))
         squares = _total(wide.square(), losses.ndim, dim) if learned else None
-    carried: Tensor = Carry.apply(losses, squares, logits, estimate.detach(), dim)[0]
+    carry = CompiledCarry if torch.compiler.is_compiling() else Carry
+    carried: Tensor = carry.apply(losses, squares, logits, estimate.detach(), dim)[0]
     return carried
 
 
-class Carry(Function):
+class CompiledCarry(Function):
     """The losses, with further derivatives: that of the squares, and the estimate for the logits.
 
     Behind them is returned the estimate, as a function of all: so a second derivative is noticed.
+    This is all that PyTorch's compiler can take.
     """
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(
@@ -171,9 +169,17 @@ class Carry(Function):
         squares = None if of_squares is None else cotangent.to(of_squares)
         product = None
         if ctx.needs_input_grad[2]:
-            estimate = _constant(ctx.saved_tensors[0])
+            (estimate,) = ctx.saved_tensors
+            if not torch.compiler.is_compiling():  # whose program has no second derivative anyway
+                estimate = Constant.apply(estimate)
             product = (_spread(cotangent, estimate, ctx.dim) * estimate).to(of_logits)
         return cotangent, squares, product, None, None
+
+
+class Carry(CompiledCarry):
+    """The losses, with their derivatives in both modes and a rule for vmap."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor | None, Tensor]:
@@ -181,15 +187,10 @@ class Carry(Function):
         losses, squares, logits, *_ = tangents
         parts = [x.to(ctx.dtypes[0]) for x in (losses, squares) if x is not None]
         if logits is not None:
-            estimate = _constant(saved)
-            parts.append(_total(estimate * logits, ctx.ndim, ctx.dim).to(ctx.dtypes[0]))
+            parts.append(
+                _total(Constant.apply(saved) * logits, ctx.ndim, ctx.dim).to(ctx.dtypes[0])
+            )
         return sum(parts[1:], parts[0]) if parts else None, torch.zeros_like(saved)
-
-
-def _constant(estimate: Tensor) -> Tensor:
-    """Return the estimate, whose derivative is refused; what is compiled has none anyway."""
-    constant: Tensor = estimate if torch.compiler.is_compiling() else Constant.apply(estimate)
-    return constant
 
 
 def _spread(cotangent: Tensor, estimate: Tensor, dim: int) -> Tensor:
