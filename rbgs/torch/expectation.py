@@ -241,7 +241,7 @@ def _with_derivative(function: Loss, value: Tensor) -> Answer:
     """
     keep = torch.is_grad_enabled()
     with torch.enable_grad():
-        if torch._C._are_functorch_transforms_active():
+        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
             losses, pullback = torch.func.vjp(function, value)
             (cotangent,) = pullback(torch.ones_like(losses))
         else:
