@@ -117,5 +117,14 @@ class Framework:
         pull, value = make_vjp(lambda inputs: function(*inputs))(inputs)
         return np.asarray(value), lambda vector: list(pull(np.asarray(vector)))
 
+    def second_derivative(self, function, x):
+        """Return the gradient of the sum of the gradient of a scalar function."""
+        if self.name == "torch":
+            leaf = self.array(x).clone().requires_grad_()
+            (first,) = self.xp.autograd.grad(function(leaf), leaf, create_graph=True)
+            return self.xp.autograd.grad(first.sum(), leaf)[0].numpy()
+        grad = importlib.import_module(self.name).grad
+        return np.asarray(grad(lambda x: self.xp.sum(grad(function)(x)))(self.array(x)))
+
 
 FRAMEWORKS = ("torch", "jax", "autograd")
