@@ -12,7 +12,11 @@ torch = pytest.importorskip("torch")
 door = pytest.importorskip("rbgs.torch")
 
 # PyTorch's compiler makes an object of this class for itself, and throws its warning away.
-pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
+    # Nor has it rules for the caches of array-api-compat.
+    pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning"),
+]
 
 RANDOM = np.random.default_rng(0)
 LOGITS, TANGENT = torch.asarray(RANDOM.normal(size=(2, 5, 4)))
@@ -134,7 +138,7 @@ def test_what_is_learned_is_learned_in_one_graph_too():
         close(got, wanted)
 
 
-@pytest.mark.filterwarnings("ignore:.*Graph break")
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # PyTorch's compiler hides it
 def test_a_running_mean_runs_uncompiled():
     torch.compiler.reset()
     baselines = rbgs.RunningMean(), rbgs.RunningMean()
