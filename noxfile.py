@@ -17,6 +17,11 @@ def install(session, *packages, constraints="constraints.txt"):
     session.install("-c", constraints, *packages)
 
 
+def peers(session):
+    """Install what tests compare with, without its dependencies: they are there."""
+    install(session, "--no-deps", "reinmax")
+
+
 def pytest(session, *arguments):
     session.run("pytest", "-n", "auto", "--dist", "worksteal", *arguments, *session.posargs)
 
@@ -37,6 +42,7 @@ def tests(session):
     """All tests over all array libraries that run on a CPU, and the doctests."""
     extras = "torch,jax,autograd,dask,fast"
     install(session, "-e", f".[{extras}]", "optax", *group("tests"))
+    peers(session)
     pytest(session)
 
 
@@ -59,6 +65,7 @@ def tests_strict(session):
 def tests_torch(session):
     """PyTorch."""
     install(session, "-e", ".[torch]", *group("tests"))
+    peers(session)
     pytest(session, "--backend", "torch")
 
 

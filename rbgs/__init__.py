@@ -8,14 +8,17 @@ from rbgs.arrays.loops import get_num_threads, set_num_threads
 from rbgs.draw import Draw
 from rbgs.estimators.base import Estimator
 from rbgs.estimators.disarm import DisARM
+from rbgs.estimators.gapped import GappedStraightThrough
 from rbgs.estimators.gumbel_rao import GumbelRao
 from rbgs.estimators.indecater import IndeCateR
 from rbgs.estimators.muprop import MuProp
 from rbgs.estimators.rebar import Rebar, Relax
 from rbgs.estimators.reinforce import Reinforce
+from rbgs.estimators.reinmax import ReinMax, ReinMaxRao
 from rbgs.estimators.relaxation import GumbelSoftmax
 from rbgs.estimators.running import RunningCoefficient, RunningDeviation, RunningMean
 from rbgs.estimators.straight_through import StraightThrough, StraightThroughGumbelSoftmax
+from rbgs.estimators.systematic import Systematic
 from rbgs.estimators.vimco import Vimco
 from rbgs.evaluation.compare import Moments, compare
 from rbgs.evaluation.exact import exact_gradient
@@ -25,6 +28,7 @@ __all__ = [
     "DisARM",
     "Draw",
     "Estimator",
+    "GappedStraightThrough",
     "GumbelRao",
     "GumbelSoftmax",
     "IndeCateR",
@@ -32,6 +36,8 @@ __all__ = [
     "Moments",
     "MuProp",
     "Rebar",
+    "ReinMax",
+    "ReinMaxRao",
     "Reinforce",
     "Relax",
     "RunningCoefficient",
@@ -39,6 +45,7 @@ __all__ = [
     "RunningMean",
     "StraightThrough",
     "StraightThroughGumbelSoftmax",
+    "Systematic",
     "Vimco",
     "compare",
     "exact_gradient",

@@ -29,6 +29,12 @@ def check_pathwise(estimator: Any, instead: str = "") -> None:
             f"{name} uses values of the loss, so its sample alone carries no gradient: call "
             f"{instead and instead + ', or '}{name}.gradient(oracle, logits)"
         )
+    if estimator._draws > 1:
+        raise TypeError(
+            f"a sample of {type(estimator).__name__} has an axis of draws that the logits lack: "
+            "call expectation(estimator, loss, logits) of the door, which averages over it, or "
+            "sample with the estimator that it averages"
+        )
 
 
 def check_function(loss: Any) -> None:

@@ -2,15 +2,21 @@ r"""What an estimator returns: a forward value, and the operator that is its der
 
 The operator of every pathwise estimator is a weighted set of simplex points,
 :math:`A v = \sum_m w_m J_\tau(s_m) v`, with :math:`J_\tau` from :mod:`rbgs.arrays.simplex`; here
-are those with few points.
+are those with few points, and sums of such sets.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial, reduce
+from operator import add, mul
 from typing import Any, NoReturn, Protocol, cast
 
+import numpy as np
+
 from rbgs.arrays.devices import device
+from rbgs.arrays.engine import engine_for
 from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.reuse import in_place
 from rbgs.arrays.rows import Rows
 from rbgs.arrays.settings import with_own_settings
 from rbgs.arrays.simplex import jacobian_product
@@ -71,10 +77,37 @@ class FixedPoints(WeightedPoints):
     points: tuple[Array, ...]
     weights: tuple[float, ...] = (1.0,)
 
+    def product(self, vector: Array) -> Array:
+        """Return the operator times a vector ``(n, rows)``."""
+        # Of other libraries, the compilers make one loop of it themselves.
+        engine = engine_for(vector) if isinstance(vector, np.ndarray) else None
+        return super().product(vector) if engine is None else engine.product_of_points(self, vector)
+
     def blocks(self) -> Iterator[tuple[float, Array]]:
         """Yield each point as a block of its own."""
         for weight, point in zip(self.weights, self.points, strict=True):
             yield weight, point[:, None, :]
+
+
+@dataclass(frozen=True)
+class WeightedSum:
+    """A sum of operators, each with its weight."""
+
+    operators: tuple[Operator, ...]
+    weights: tuple[float, ...]
+
+    def product(self, vector: Array) -> Array:
+        """Return the operator times a vector ``(n, rows)``."""
+        return self._sum(lambda operator: operator.product(vector))
+
+    def matrix(self) -> Array:
+        """Return the operator as matrices ``(rows, n, n)``."""
+        return self._sum(lambda operator: operator.matrix())
+
+    def _sum(self, of: Callable[[Operator], Array]) -> Array:
+        pairs = zip(self.weights, self.operators, strict=True)
+        terms = (in_place(mul, of(operator), weight) for weight, operator in pairs)
+        return reduce(partial(in_place, add), terms)
 
 
 class AnyDraw:

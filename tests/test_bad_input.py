@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from backends import Backend, to_numpy
-from cases import ESTIMATORS, PATHWISE, name, quadratic
+from cases import ESTIMATORS, PATHWISE, WITH_TEMPERATURE, name, quadratic
 
 import rbgs
 from rbgs.doors import at_temperature
@@ -52,6 +52,9 @@ def test_logits_without_categories(xp):
         rbgs.StraightThrough,
         rbgs.StraightThroughGumbelSoftmax,
         rbgs.GumbelRao,
+        rbgs.ReinMax,
+        rbgs.ReinMaxRao,
+        rbgs.GappedStraightThrough,
     ],
 )
 def test_temperatures_out_of_range(xp, make):
@@ -84,6 +87,29 @@ def test_unknown_options_and_counts():
         rbgs.GumbelRao(0.5, sampling="iid")
     with pytest.raises(ValueError, match="control_variate must be one of None, True, False"):
         rbgs.GumbelRao(0.5, control_variate="yes")
+    with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
+        rbgs.ReinMaxRao(0.5, samples=0)
+    with pytest.raises(TypeError, match="samples must be an int, got float"):
+        rbgs.ReinMaxRao(0.5, samples=2.0)
+    for wrong in (-0.1, float("nan"), float("inf"), 1e31, "q"):
+        with pytest.raises(ValueError, match='gap must be a number from 0 to 1e\\+30, or "p"; got'):
+            rbgs.GappedStraightThrough(gap=wrong)
+    with pytest.raises(TypeError, match=r'or "p"; got an array of shape \(2,\)'):
+        rbgs.GappedStraightThrough(gap=np.ones(2))
+    for wrong in (None, True, [1.0]):
+        with pytest.raises(TypeError, match="gap must be a float"):
+            rbgs.GappedStraightThrough(gap=wrong)
+    with pytest.raises(ValueError, match="draws must be at least 2, got 1"):
+        rbgs.Systematic(ESTIMATOR, 1)
+    with pytest.raises(TypeError, match="draws must be an int, got float"):
+        rbgs.Systematic(ESTIMATOR, 2.0)
+    with pytest.raises(TypeError, match="estimator is the class GumbelRao; an instance"):
+        rbgs.Systematic(rbgs.GumbelRao, 4)
+    with pytest.raises(TypeError, match="estimator is a float"):
+        rbgs.Systematic(0.5, 4)
+    for wrong in (rbgs.Reinforce(), rbgs.Systematic(ESTIMATOR, 2)):
+        with pytest.raises(TypeError, match=r"one whose draw has a Jacobian and one outcome"):
+            rbgs.Systematic(wrong, 4)
     with pytest.raises(ValueError, match="number of threads must be at least 1"):
         rbgs.set_num_threads(0)
     with pytest.raises(ValueError, match="samples must be at least 2"):
@@ -94,6 +120,50 @@ def test_unknown_options_and_counts():
         rbgs.RunningMean(decay=1.0)
     with pytest.raises(ValueError, match="draws must be at least 4"):
         rbgs.compare([], quadratic(np, 0.0, 1.0), np.zeros(2), draws=3, rng=0)
+
+
+def test_hyperparameters_of_score_function_estimators(xp):
+    with pytest.raises(ValueError, match="samples must be at least 2, got 1"):
+        rbgs.Vimco(1)
+    with pytest.raises(TypeError, match="samples must be an int, got float"):
+        rbgs.Vimco(2.0)
+    for wrong in ("1", True, None):
+        with pytest.raises(TypeError, match="eta must be a float or a real floating array"):
+            rbgs.Rebar(eta=wrong)
+        with pytest.raises(TypeError, match="scale must be a float or a real floating array"):
+            rbgs.Reinforce(scale=wrong)
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="eta must be finite, got"):
+            rbgs.Rebar(eta=wrong)
+    for wrong in (float("nan"), float("inf"), -1.0):
+        with pytest.raises(ValueError, match="scale must be finite and not negative, got"):
+            rbgs.Reinforce(scale=wrong)
+    with pytest.raises(TypeError, match="control_variate is a float; a function of the value"):
+        rbgs.Relax(control_variate=1.0)
+    for make in (rbgs.RunningMean, rbgs.RunningDeviation, rbgs.RunningCoefficient):
+        with pytest.raises(ValueError, match=r"decay must lie in \[0, 1\), got 1.0"):
+            make(decay=1.0)
+        with pytest.raises(TypeError, match="decay must be a float"):
+            make(decay="0.9")
+    oracle, logits = quadratic(xp, 0.0, 1.0), zeros(xp, 2, 3)
+    for estimator, name_ in (
+        (rbgs.Rebar(eta=xp.zeros((3,), dtype=xp.float64)), "eta"),
+        (rbgs.Reinforce(scale=xp.ones((3,), dtype=xp.float64)), "scale"),
+    ):
+        with pytest.raises(ValueError, match=rf"{name_} has shape \(3,\), which does not"):
+            estimator.gradient(oracle, logits, rng=0)
+    with pytest.raises(TypeError, match="eta is a RunningCoefficient, which adapts itself"):
+        rbgs.Rebar(eta=rbgs.RunningCoefficient()).gradient_with_eta(oracle, logits, rng=0)
+    with pytest.raises(TypeError, match=r"gradient_with_eta has no dim=: it is axis= here"):
+        rbgs.Rebar().gradient_with_eta(oracle, logits, rng=0, dim=-1)
+
+
+def test_options_of_exact_gradient(xp):
+    for name_ in ("samples", "max_outcomes"):
+        with pytest.raises(ValueError, match=f"{name_} must be at least 1, got 0"):
+            rbgs.exact_gradient(quadratic(xp, 0.0, 1.0), zeros(xp, 2, 3), **{name_: 0})
+        with pytest.raises(TypeError, match=f"{name_} must be an int, got float"):
+            rbgs.exact_gradient(quadratic(xp, 0.0, 1.0), zeros(xp, 2, 3), **{name_: 1.5})
 
 
 def test_shapes_that_do_not_match(xp):
@@ -198,7 +268,7 @@ def test_a_single_bad_category_is_nan(xp, estimator):
             assert np.isnan(to_numpy(draw.jvp(xp.ones((1, 1), dtype=xp.float64)))).all()
 
 
-@pytest.mark.parametrize("estimator", PATHWISE, ids=name)
+@pytest.mark.parametrize("estimator", WITH_TEMPERATURE, ids=name)
 @pytest.mark.parametrize("wrong", [0.0, -0.5, np.nan, np.inf, 1e-35])
 def test_a_temperature_that_could_not_be_checked_is_nan(xp, estimator, wrong):
     """As a compiler traces it: value, index and derivative agree."""

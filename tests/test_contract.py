@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from backends import Backend, to_numpy
-from cases import ESTIMATORS, NUMBERED, PATHWISE, SEVERAL_DRAWS, name
+from cases import ESTIMATORS, NUMBERED, PATHWISE, SEVERAL_DRAWS, WITH_TEMPERATURE, name
 
 import rbgs
 
@@ -187,10 +187,8 @@ def test_the_frequencies_are_the_probabilities(backend, xp):
     assert np.all(np.abs(frequency - p) <= 5 * np.sqrt(p * (1 - p) / count))
 
 
-@each_pathwise
+@pytest.mark.parametrize("estimator", WITH_TEMPERATURE, ids=name)
 def test_array_temperatures_are_temperatures_of_their_rows(xp, estimator):
-    if estimator == rbgs.GumbelRao(0):
-        pytest.skip("the limit is taken for the float 0 only")
     logits, v = logits_of((2, 3, 4)), np.cos(logits_of((2, 3, 4)))
     temperatures = np.asarray([[0.2], [1.7]])
     per_row = dataclasses.replace(estimator, temperature=xp.asarray(temperatures))

@@ -151,3 +151,23 @@ def test_one_sample_of_gumbel_rao_is_straight_through_gumbel_softmax(xp):
         to_numpy(rao.sample(logits, noise=noise).jacobian()),
         atol=1e-14,
     )
+
+
+@pytest.mark.parametrize("make", [rbgs.StraightThrough, rbgs.StraightThroughGumbelSoftmax])
+def test_one_temperature_forward_and_another_one_backward(xp, make):
+    forward, backward, count = 2.0, 0.5, 20_000
+    logits = np.asarray([1.0, 0.0, -1.0])
+    noise = np.random.default_rng(0).random((count, 3))
+    rows = xp.asarray(np.tile(logits / forward, (count, 1)))
+    draw = make(backward / forward).sample(rows, noise=xp.asarray(noise))
+    p = softmax(logits / forward)
+    frequency = to_numpy(draw.value).mean(axis=0)
+    assert np.all(np.abs(frequency - p) < 5 * np.sqrt(p * (1 - p) / count))
+    point = softmax(logits / backward)
+    if make is rbgs.StraightThroughGumbelSoftmax:
+        # The perturbed logits in terms of the race that the noise is.
+        relaxed = rbgs.GumbelSoftmax(backward / forward).sample(rows, noise=xp.asarray(noise))
+        point = to_numpy(relaxed.value)
+    expected = (point[..., None] * np.eye(3) - point[..., None] * point[..., None, :]) / backward
+    jacobian = to_numpy(draw.jacobian()) / forward  # the chain rule
+    np.testing.assert_allclose(jacobian, np.broadcast_to(expected, jacobian.shape), atol=1e-12)

@@ -19,7 +19,7 @@ from rich.table import Table
 
 import rbgs
 from benchmarks.experiments import estimators
-from benchmarks.measurements import drop_in, overheads, peers
+from benchmarks.measurements import drop_in, families, overheads, peers
 from benchmarks.measurements.timing import alternate, instructions, ratio
 from benchmarks.output.progress import steps_left
 
@@ -128,7 +128,8 @@ def main(
                 tables.append(
                     table(f"({shape}, {n}), K = {samples}, τ = {tau}", times, memory, elements)
                 )
-    for each in (*drop_in.tables(8 * rounds), *tables, overhead_table(rounds)):
+    further = (overhead_table(rounds), families.table(8 * rounds))
+    for each in (*drop_in.tables(8 * rounds), *tables, *further):
         console.print(each)
 
 

@@ -15,7 +15,13 @@ class Answer(NamedTuple):
 
 
 def evaluate(
-    oracle: Oracle, value: Array, axis: int, *, leading: int = 0, derivative_for: str | None = None
+    oracle: Oracle,
+    value: Array,
+    axis: int,
+    *,
+    leading: int = 0,
+    derivative_for: str | None = None,
+    name: str = "the oracle",
 ) -> Answer:
     """Call an oracle, and check its answer.
 
@@ -32,29 +38,31 @@ def evaluate(
         them as well.
     derivative_for : str, optional
         Who needs the derivative for the value.
+    name : str
+        What the caller knows it by.
     """
     answer = oracle(value)
     if not isinstance(answer, tuple):
         answer = Answer(answer)
     elif len(answer) not in (2, 3):
         raise TypeError(
-            "the oracle must return the loss, (loss, dloss_dvalue) or (loss, dloss_dvalue, "
+            f"{name} must return the loss, (loss, dloss_dvalue) or (loss, dloss_dvalue, "
             f"dloss_dlogits), got a tuple of length {len(answer)}"
         )
     else:
         answer = Answer(*answer)
     if derivative_for is not None and answer.cotangent is None:
         raise TypeError(
-            f"{derivative_for} needs the derivative of the loss for the value, which the oracle "
-            "does not give: return (loss, dloss_dvalue), or take an estimator that needs values "
-            "alone, such as rbgs.Reinforce"
+            f"{derivative_for} needs the derivative for the value, which {name} does not give: "
+            "return (loss, dloss_dvalue), or take an estimator that needs values alone, such as "
+            "rbgs.Reinforce"
         )
-    check_like("the oracle's loss", answer.loss, value, "real floating")
-    check_loss_shape("the oracle's loss", answer.loss, value, axis, leading)
-    for name, x in (("dloss_dvalue", answer.cotangent), ("dloss_dlogits", answer.direct)):
+    check_like(f"{name}'s loss", answer.loss, value, "real floating")
+    check_loss_shape(f"{name}'s loss", answer.loss, value, axis, leading)
+    for part, x in (("dloss_dvalue", answer.cotangent), ("dloss_dlogits", answer.direct)):
         if x is not None:
-            check_like(f"the oracle's {name}", x, value, "real floating")
-            check_shape(f"the oracle's {name}", x.shape, tuple(value.shape))
+            check_like(f"{name}'s {part}", x, value, "real floating")
+            check_shape(f"{name}'s {part}", x.shape, tuple(value.shape))
     return answer
 
 

@@ -10,12 +10,14 @@ vectors, one lane for each row.
 
 import math
 import sys
+from operator import truediv
 from typing import Any
 
 import numpy as np
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.reuse import in_place
 from rbgs.arrays.scalars import is_array
 from rbgs.arrays.tracing import is_traced_by_torch
 from rbgs.arrays.typing import Array, Temperature
@@ -34,8 +36,8 @@ def softmax(logits: Array, temperature: Temperature = 1.0) -> Array:
     shifted = logits - xp.max(logits, axis=0)
     # exp(-1000) is 0 in double precision: what lies lower would only overflow in the division.
     lowest = -1000.0 * temperature
-    weights = xp.exp(clamp(shifted, low=lowest) / temperature)
-    return weights / xp.sum(weights, axis=0)
+    weights = xp.exp(in_place(truediv, clamp(shifted, low=lowest), temperature))
+    return in_place(truediv, weights, xp.sum(weights, axis=0))
 
 
 def log_of_largest(largest: float) -> float:

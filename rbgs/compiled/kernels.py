@@ -1,11 +1,11 @@
-"""The compiled engine's normalisation and race: see `rbgs.compiled.numpy`.
+"""The compiled engine's normalisation, race and Jacobian: see `rbgs.compiled.numpy`.
 
 Arrays are flat, rows are taken from ``begin`` to ``end``: see `rbgs.compiled.blocks`.
 """
 
 import numpy as np
 
-from rbgs.compiled.blocks import category_numbers, pack, sizes_of, sum_of, unpack
+from rbgs.compiled.blocks import category_numbers, pack, pack_rows, sizes_of, sum_of, unpack
 from rbgs.compiled.compiler import jit
 from rbgs.compiled.math import exp, log, log1p
 from rbgs.compiled.vectors import (
@@ -98,3 +98,35 @@ def race(index, winner, remaining, begin, end, n, over_categories, log_probs, un
             store(exponentials, at, select(here, arrival, left))
             number = number + further
         unpack(remaining, exponentials, first, end, n, rows, over_categories)
+
+
+@jit
+def add_jacobian(out, begin, end, n, over_categories, points, vector, scales):
+    """Add `rbgs.arrays.simplex.jacobian_product` at one point of each row.
+
+    ``scales`` has one element or one for each row: a weight over the temperature.
+    """
+    dtype, lanes = vector.dtype, lanes_of(vector)
+    size, step = sizes_of(vector, n, over_categories)
+    rows = vector.size // n
+    point, vec, total = np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype)
+    zero, of_lanes = spread(dtype.type(0), vector), np.empty(lanes, dtype)
+    scale = zero
+    for first in range(begin, end, step):
+        pack(point, points, first, n, rows, over_categories, 0)
+        pack(vec, vector, first, n, rows, over_categories, 0)
+        pack(total, out, first, n, rows, over_categories, 0)
+        if first == begin or scales.size > 1:
+            pack_rows(of_lanes, scales, first, over_categories)
+            scale = load(of_lanes, 0)
+        for _ in range(2):  # the second time, what rounding left of the mean
+            mean = zero
+            for at in range(0, size, lanes):
+                mean = mean + load(point, at) * load(vec, at)
+            mean = sum_of(mean, over_categories)
+            for at in range(0, size, lanes):
+                store(vec, at, load(vec, at) - mean)
+        for at in range(0, size, lanes):
+            added = load(point, at) * load(vec, at) * scale
+            store(total, at, load(total, at) + added)
+        unpack(out, total, first, end, n, rows, over_categories)

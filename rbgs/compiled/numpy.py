@@ -1,4 +1,4 @@
-"""The compiled engine, for NumPy arrays: normalisation, race and product in one loop each.
+"""The compiled engine, for NumPy arrays: normalisation, race and products in one loop each.
 
 The extra ``fast``, which is Numba. The mathematics is that of the functions named beside each, with
 nothing between the steps written to memory.
@@ -26,7 +26,7 @@ from rbgs.random.noise import bounds
 # Parts that threads share, of rows or of samples.
 _PARTS = 4
 
-__all__ = ["COMPILER_LOCK", "HAS_CACHE", "normalise", "product", "race"]
+__all__ = ["COMPILER_LOCK", "HAS_CACHE", "normalise", "product", "product_of_points", "race"]
 
 
 def normalise(logits: Array) -> tuple[Array, Array]:
@@ -104,6 +104,25 @@ def product(points: Any, vector: Array) -> Array:
 
     share_work(take_samples, parts, 1, elements)
     return _shaped(np.sum(results, axis=0), n, over_categories)
+
+
+def product_of_points(fixed: Any, vector: Array) -> Array:
+    """Return what `rbgs.draw.FixedPoints.product` does."""
+    n, rows = vector.shape
+    over_categories = is_row_by_row(n, rows)
+    dtype = fixed.points[0].dtype.type
+    flat, result = _flat(vector, dtype, over_categories), np.zeros(n * rows, dtype)
+    of_points = [
+        (_flat(x, dtype, over_categories), _given(weight / fixed.temperature, dtype).reshape(-1))
+        for weight, x in zip(fixed.weights, fixed.points, strict=True)
+    ]
+
+    def task(begin: int, end: int) -> None:
+        for points, scales in of_points:
+            kernels.add_jacobian(result, begin, end, n, over_categories, points, flat, scales)
+
+    share_work(task, rows, step(flat.dtype, over_categories), flat.size * len(of_points))
+    return _shaped(result, n, over_categories)
 
 
 def step(dtype: Any, over_categories: bool) -> int:

@@ -94,10 +94,6 @@ class Estimator(ABC):
         """Return the derivative of `_combined` for each loss, times their number; None: all 1."""
         return None
 
-    def _race(self, log_probs: Array, uniforms: Array) -> tuple[Array, Array, Array | None]:
-        """Return index and one-hot vector of the outcomes, and exponentials left independent."""
-        return race(log_probs, uniforms)
-
     @property
     def _needs_derivative(self) -> bool:
         """Whether the derivative of the loss at the outcome is needed: else values suffice."""
@@ -137,6 +133,10 @@ class Estimator(ABC):
         """Whether the gradient estimate is a function of logits and outcome, so enumerable."""
         return not self._random_given_outcome
 
+    def _drawn_outcome(self, rows: Rows, uniforms: Array) -> tuple[Array, Array, Array]:
+        """Return what :func:`~rbgs.conditional.race.race` does, of all uniforms of the noise."""
+        return race(rows.log_probs, uniforms[: rows.n, :])
+
     def _needs_noise(self, index: Array | int | None) -> bool:
         return index is None or self._random_given_outcome
 
@@ -157,10 +157,11 @@ class Estimator(ABC):
         Returns
         -------
         array
-            iid uniforms on [0, 1], shaped like the logits. Two estimators differ: Monte Carlo
+            iid uniforms on [0, 1], shaped like the logits. Some estimators differ: Monte Carlo
             :class:`~rbgs.GumbelRao` with more than one sample has ``n + 2`` along ``axis``, the
-            last two seeding its generator, and :class:`~rbgs.Reinforce` with several samples has
-            them along a leading axis.
+            last two seeding its generator; :class:`~rbgs.Reinforce` with several samples and
+            :class:`~rbgs.Systematic` have their draws along a leading axis, and the latter one
+            uniform more along ``axis``.
 
         Examples
         --------
@@ -256,7 +257,8 @@ class Estimator(ABC):
         temperature = rows.temperature(getattr(self, "temperature", 1.0))
         if not isinstance(temperature, float):
             rows = rows.only(temperature > 0)  # a branch on its values could not be traced
-        uniforms = key = None
+        uniforms: Array = None
+        key = None
         if self._needs_noise(index):
             uniforms = self._uniforms(rows, rng, noise)
             if noise is not None:
@@ -264,14 +266,15 @@ class Estimator(ABC):
                 uniforms = xp.where(fine, uniforms, 0.5)
                 rows = rows.only(fine)
             key = generator_key(uniforms[rows.n :, :]) if self._generator_words else None
-            uniforms = uniforms[: rows.n, :]
         of_noise = rows
         if self._noise_draws < self._draws:
             rows = rows.repeat(self._draws)
         if index is None:
-            drawn, winner, exponentials = self._race(of_noise.log_probs, uniforms)
+            drawn, winner, exponentials = self._drawn_outcome(of_noise, uniforms)
         else:
-            exponentials = exponential(uniforms) if self._random_given_outcome else None
+            exponentials = None
+            if self._random_given_outcome:
+                exponentials = exponential(uniforms[: rows.n, :])
             drawn = rows.index(index)
             rows = rows.only(possible(rows, drawn))
             drawn = xp.where(rows.valid, drawn, -1)  # and the caller may overwrite the one given
@@ -336,8 +339,9 @@ class Estimator(ABC):
         def ask(
             value: Array, leading: int, derivative: bool = False, function: Oracle | None = None
         ) -> Answer:
-            name = type(self).__name__ if derivative else None
-            return evaluate(function or oracle, value, axis, leading=leading, derivative_for=name)
+            needy = type(self).__name__ if derivative else None
+            asked, name = (function, "the control variate") if function else (oracle, "the oracle")
+            return evaluate(asked, value, axis, leading=leading, derivative_for=needy, name=name)
 
         outcome, operator, value = self._drawing(logits, rng, noise, index, mask, axis)
         answer = ask(value, leading, self._needs_derivative)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.namespaces import array_namespace
-from rbgs.arrays.rows import nan_unless
+from rbgs.arrays.rows import Rows, nan_unless
 from rbgs.arrays.simplex import clamp, first_largest, one_hot
 from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
@@ -52,7 +52,8 @@ class DisARM(ScoreFunctionEstimator):
     def _noise_draws(self) -> int:
         return 1
 
-    def _race(self, log_probs: Array, uniforms: Array) -> tuple[Array, Array, None]:
+    def _drawn_outcome(self, rows: Rows, uniforms: Array) -> tuple[Array, Array, None]:
+        log_probs = rows.log_probs
         xp = array_namespace(log_probs)
         order, broken = _stick(log_probs)
         n = log_probs.shape[0]
@@ -64,8 +65,7 @@ class DisARM(ScoreFunctionEstimator):
             drawn.append(xp.take_along_axis(order, place[None, :], axis=0)[0, :])
         index = xp.concat(drawn, axis=0)
         winner = one_hot(index, n, log_probs.dtype)
-        known = xp.sum(log_probs, axis=0) < 1  # not NaN
-        return index, winner + nan_unless(xp.concat([known, known], axis=0), winner), None
+        return index, winner + nan_unless(xp.concat([rows.valid, rows.valid], axis=0), winner), None
 
     def _estimate(self, outcome: Outcome, operator: Operator | None, loss: Loss) -> Array:
         xp, losses = array_namespace(outcome.winner), loss.answer.loss

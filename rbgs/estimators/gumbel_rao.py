@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from rbgs.arrays.inputs import check_count, check_option, check_temperature
 from rbgs.arrays.namespaces import array_namespace
-from rbgs.arrays.typing import Temperature
+from rbgs.arrays.typing import Array, Temperature
 from rbgs.conditional.control_variate import HIGHEST_TEMPERATURE, pays
 from rbgs.conditional.quadrature import ConditionalExpectation
 from rbgs.conditional.samples import ConditionalSamples
@@ -15,6 +15,34 @@ from rbgs.estimators.base import Estimator, Outcome
 # Samples by default, and from how many categories on the fewer ones.
 _MANY, _FEW, _MANY_CATEGORIES = 16, 8, 64
 _SAMPLING = ("lattice", "monte_carlo", "exact")
+
+
+def conditional_samples(
+    outcome: Outcome,
+    log_probs: Array,
+    samples: int | None = None,
+    control_variate: bool | None = None,
+) -> ConditionalSamples:
+    """Return the points drawn given the outcome; for None, as many and the kind that pays."""
+    n, temperature = log_probs.shape[0], outcome.temperature
+    if control_variate is None:
+        control_variate = pays(n, temperature)
+    elif isinstance(temperature, float):
+        control_variate = control_variate and temperature <= HIGHEST_TEMPERATURE
+    return ConditionalSamples(
+        temperature,
+        samples or (_MANY if n < _MANY_CATEGORIES else _FEW),
+        log_probs,
+        outcome.index,
+        outcome.exponentials,
+        outcome.key,
+        control_variate,
+    )
+
+
+def limit_points(p: Array, relaxed: Array, winner: Array) -> FixedPoints:
+    r"""Return :math:`2 J_1(\frac{1}{2}(q + D)) - \frac{1}{2} J_1(p)`, with a relaxed point q."""
+    return FixedPoints(1.0, ((relaxed + winner) / 2, p), (2.0, -0.5))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -142,25 +170,10 @@ class GumbelRao(Estimator):
         return 2 if independent and self.samples != 1 else 0
 
     def _operator(self, outcome: Outcome) -> Operator:
-        rows, temperature = outcome.rows, outcome.temperature
+        log_probs = outcome.rows.log_probs
         if self._is_limit:
-            xp = array_namespace(outcome.winner)
-            p = xp.exp(rows.log_probs)
-            halfway = (p + outcome.winner) / 2
-            return FixedPoints(1.0, (halfway, p), (2.0, -0.5))
+            p = array_namespace(log_probs).exp(log_probs)
+            return limit_points(p, p, outcome.winner)
         if self.sampling == "exact":
-            return ConditionalExpectation(temperature, rows.log_probs, outcome.index)
-        reduced = self.control_variate
-        if reduced is None:
-            reduced = pays(rows.n, temperature)
-        elif isinstance(temperature, float):
-            reduced = reduced and temperature <= HIGHEST_TEMPERATURE
-        return ConditionalSamples(
-            temperature,
-            self.samples or (_MANY if rows.n < _MANY_CATEGORIES else _FEW),
-            rows.log_probs,
-            outcome.index,
-            outcome.exponentials,
-            outcome.key,
-            reduced,
-        )
+            return ConditionalExpectation(outcome.temperature, log_probs, outcome.index)
+        return conditional_samples(outcome, log_probs, self.samples, self.control_variate)

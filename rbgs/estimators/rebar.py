@@ -1,5 +1,6 @@
 """REBAR and RELAX: REINFORCE with a control variate at a relaxed sample given the outcome."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -49,7 +50,7 @@ class Rebar(ScoreFunctionEstimator):
     Raises
     ------
     ValueError
-        The temperature is not positive and finite.
+        The temperature is not positive and finite, or ``eta`` not finite.
     TypeError
         The temperature or ``eta`` is not a float or a floating array; in :meth:`gradient`: the
         oracle does not give the derivative.
@@ -83,7 +84,10 @@ class Rebar(ScoreFunctionEstimator):
     def __post_init__(self) -> None:
         object.__setattr__(self, "temperature", check_temperature(self.temperature))
         if not isinstance(self.eta, RunningCoefficient):
-            object.__setattr__(self, "eta", as_float("eta", self.eta))
+            eta = as_float("eta", self.eta)
+            if isinstance(eta, float) and not math.isfinite(eta):
+                raise ValueError(f"eta must be finite, got {eta}")
+            object.__setattr__(self, "eta", eta)
 
     @property
     def _random_given_outcome(self) -> bool:
@@ -212,7 +216,7 @@ class Relax(Rebar):
     Raises
     ------
     ValueError
-        The temperature is not positive and finite.
+        The temperature is not positive and finite, or ``eta`` not finite.
     TypeError
         The control variate cannot be called, the temperature or ``eta`` is not a float or a
         floating array; in :meth:`gradient`: the control variate does not give its derivative.

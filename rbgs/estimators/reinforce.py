@@ -1,5 +1,6 @@
 """REINFORCE, the score-function estimator."""
 
+import math
 from dataclasses import dataclass
 
 from rbgs.arrays.inputs import check_count
@@ -39,7 +40,8 @@ class Reinforce(ScoreFunctionEstimator):
     Raises
     ------
     ValueError
-        ``samples`` is below 1, or below 2 with ``"leave_one_out"``; the baseline is unknown.
+        ``samples`` is below 1, or below 2 with ``"leave_one_out"``; the baseline is unknown;
+        ``scale`` is negative or not finite.
     TypeError
         ``samples`` is not an int, or ``scale`` not a number or a floating array.
 
@@ -73,7 +75,10 @@ class Reinforce(ScoreFunctionEstimator):
         samples = check_count("samples", self.samples, 2 if leave_one_out else 1)
         object.__setattr__(self, "samples", samples)
         if not isinstance(self.scale, RunningDeviation):
-            object.__setattr__(self, "scale", as_float("scale", self.scale))
+            scale = as_float("scale", self.scale)
+            if isinstance(scale, float) and not 0 <= scale < math.inf:
+                raise ValueError(f"scale must be finite and not negative, got {scale}")
+            object.__setattr__(self, "scale", scale)
         if leave_one_out or self.baseline is None or isinstance(self.baseline, RunningMean):
             return
         check_ordinary("baseline", self.baseline)

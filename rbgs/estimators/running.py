@@ -52,6 +52,9 @@ class RunningMean:
         self.value = 0.0
         self._count = 0
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(value={self.value!r})"
+
     def update(self, losses: Array) -> None:
         """Take further losses into the mean.
 
@@ -126,6 +129,8 @@ class RunningDeviation:
         """The standard deviation so far."""
         return math.sqrt(self._square.value)
 
+    __repr__ = RunningMean.__repr__
+
     def update(self, signals: Array) -> None:
         """Take further signals, losses less their baselines, into account.
 
@@ -181,6 +186,8 @@ class RunningCoefficient:
         """The coefficient so far."""
         squares = self._squares.value
         return self._products.value / squares if squares > 0 else 1.0
+
+    __repr__ = RunningMean.__repr__
 
     def update(self, products: Array, squares: Array) -> None:
         r"""Take further estimates into account.

@@ -9,7 +9,7 @@ import jax
 from rbgs.arrays.rows import Rows
 from rbgs.conditional.quadrature import ConditionalExpectation
 from rbgs.conditional.samples import ConditionalSamples
-from rbgs.draw import Draw, FixedPoints
+from rbgs.draw import Draw, FixedPoints, WeightedSum
 
 # The fields of a draw that are part of its structure; so is a temperature that is no array.
 _CONSTANTS = {
@@ -41,5 +41,5 @@ def _unflatten(kind: type, structure: tuple[Any, ...], nodes: Any) -> Any:
     return made
 
 
-for _kind in (Draw, Rows, FixedPoints, ConditionalSamples, ConditionalExpectation):
+for _kind in (Draw, Rows, FixedPoints, WeightedSum, ConditionalSamples, ConditionalExpectation):
     jax.tree_util.register_pytree_node(_kind, _flatten, partial(_unflatten, _kind))

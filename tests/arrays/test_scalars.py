@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from backends import Backend, to_numpy
-from cases import PATHWISE, name
+from cases import WITH_TEMPERATURE, name
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +24,6 @@ NUMBERS = {
     "Fraction": Fraction,
     "Decimal": Decimal,
 }
-WITH_TEMPERATURE = [estimator for estimator in PATHWISE if estimator.temperature > 0]
 each_engine = pytest.mark.usefixtures("engine")
 each_estimator = pytest.mark.parametrize("estimator", WITH_TEMPERATURE, ids=name)
 

@@ -24,6 +24,11 @@ CASES = [
     rbgs.GumbelRao(0.5, samples=7),
     rbgs.GumbelRao(0.5, sampling="exact"),
     rbgs.GumbelRao(0),
+    rbgs.ReinMax(1.4),
+    rbgs.ReinMaxRao(0.6, samples=7),
+    rbgs.GappedStraightThrough(0.7),
+    rbgs.GappedStraightThrough(0.7, gap="p"),
+    rbgs.Systematic(rbgs.ReinMaxRao(0.6, samples=7), draws=3),
     rbgs.Reinforce(),
     rbgs.Reinforce("leave_one_out", samples=3),
     rbgs.DisARM(),
@@ -36,6 +41,7 @@ CASES = [
 ESTIMATORS = [estimator for estimator in CASES if estimator._draws == 1]
 SEVERAL_DRAWS = [estimator for estimator in CASES if estimator._draws > 1]
 PATHWISE = [estimator for estimator in ESTIMATORS if estimator._pathwise]
+WITH_TEMPERATURE = [estimator for estimator in PATHWISE if getattr(estimator, "temperature", 0)]
 # Unbiased for the gradient of the expectation, or VIMCO for that of its bound.
 UNBIASED = [estimator for estimator in CASES if not estimator._pathwise]
 
@@ -61,6 +67,8 @@ def name(estimator):
         label += "-0" if estimator.temperature == 0 else f"-{estimator.sampling}"
     if estimator._draws > 1:
         label += f"-{estimator._draws}"
+    if getattr(estimator, "gap", None) == "p":
+        label += "-p"
     return label
 
 

@@ -61,7 +61,9 @@ def arrays_held(x, found):
 def test_only_saved_tensors_are_kept(estimator):
     logits = torch.zeros(1000, 4, requires_grad=True)
     bytes_, value = saved_bytes(lambda: door.sample(estimator, logits, generator=0))
-    assert 0 < bytes_ <= 1000 * (4 * (4 + 4) + 8 + 8)
+    # Log-probabilities, exponentials, index, key; of the sum of two operators the other's point.
+    arrays = 3 if isinstance(estimator, rbgs.ReinMaxRao) else 2
+    assert 0 < bytes_ <= 1000 * (4 * 4 * arrays + 8 + 8)
     assert arrays_held(vars(value.grad_fn), []) == []
 
 

@@ -80,7 +80,18 @@ def test_every_command_has_this_progress():
     assert own == [ROOT / Path("benchmarks", "output", "progress.py")]
     commands = [path for path, text in sources.items() if "typer.run(main)" in text]
     told = [p.stem for p in commands if re.search(r"steps_left\(\)|train_all\(", sources[p])]
-    assert len(commands) == 10
+    assert len(commands) == 11
     assert sorted(told) == sorted(
-        ["cost", "defaults", "drop_in", "listops", "quadratic", "run", "speed", "vae", "variance"]
+        [
+            "cost",
+            "coupling",
+            "defaults",
+            "drop_in",
+            "listops",
+            "quadratic",
+            "run",
+            "speed",
+            "vae",
+            "variance",
+        ]
     )

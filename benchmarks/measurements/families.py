@@ -1,0 +1,57 @@
+"""Time of sample + vjp of the pathwise estimators, over that of Gumbel-Rao with 16 samples."""
+
+import statistics
+
+import numpy as np
+from rich.table import Table
+
+import rbgs
+from benchmarks.measurements import peers
+from benchmarks.measurements.timing import alternate, instructions, ratio
+
+SHAPES = (((200, 60), 4), ((200, 30), 16))
+TEMPERATURE, SAMPLES = 0.5, 16
+BASE, SOFTMAX = "GumbelRao", "StraightThroughGumbelSoftmax"
+ESTIMATORS = {
+    BASE: rbgs.GumbelRao(TEMPERATURE, SAMPLES),
+    "ReinMaxRao": rbgs.ReinMaxRao(TEMPERATURE, SAMPLES),
+    SOFTMAX: rbgs.StraightThroughGumbelSoftmax(TEMPERATURE),
+    "StraightThrough": rbgs.StraightThrough(TEMPERATURE),
+    "ReinMax, τ = 1": rbgs.ReinMax(),
+    "ReinMax": rbgs.ReinMax(TEMPERATURE),
+    "GappedStraightThrough": rbgs.GappedStraightThrough(TEMPERATURE),
+    'GappedStraightThrough, "p"': rbgs.GappedStraightThrough(TEMPERATURE, "p"),
+}
+
+
+def table(rounds: int) -> Table:
+    """Time all of them, on the compiled engine if there is one."""
+    rbgs.set_compiled(True)
+    engine = "fast" if rbgs.is_compiled() else "NumPy"
+    setting = f"float32, {engine}, {rbgs.get_num_threads()} threads, {instructions()}"
+    result = Table(
+        title=f"Estimators against Gumbel-Rao: τ = {TEMPERATURE}, K = {SAMPLES}, {setting}"
+    )
+    result.add_column("estimator")
+    for batch, n in SHAPES:
+        shape = f"({'×'.join(map(str, batch))}, {n})"
+        for column in (f"{shape}: ms", "over GumbelRao", "over ST-GS"):
+            result.add_column(column, justify="right")
+    cells: dict[str, list[str]] = {label: [] for label in ESTIMATORS}
+    for batch, n in SHAPES:
+        logits, cotangent = np.random.default_rng(0).normal(size=(2, *batch, n)).astype(np.float32)
+        calls = {
+            label: peers.ours(estimator, logits, cotangent, compiled=True)
+            for label, estimator in ESTIMATORS.items()
+        }
+        alternate(calls, 3)
+        times = alternate(calls, rounds)
+        for label, seconds in times.items():
+            cells[label] += [
+                f"{1e3 * statistics.median(seconds):.2f}",
+                f"{ratio(seconds, times[BASE]):.2f}",
+                f"{ratio(seconds, times[SOFTMAX]):.2f}",
+            ]
+    for label, row in cells.items():
+        result.add_row(label, *row)
+    return result
