@@ -32,8 +32,8 @@ def check_pathwise(estimator: Any, instead: str = "") -> None:
     if estimator._draws > 1:
         raise TypeError(
             f"a sample of {type(estimator).__name__} has an axis of draws that the logits lack: "
-            "call expectation(estimator, loss, logits) of the door, which averages over it, or "
-            "sample with the estimator that it averages"
+            f"{instead and f'call {instead}, which averages over it, or '}sample with the "
+            "estimator that it averages"
         )
 
 
@@ -76,6 +76,11 @@ def check_kind(logits: Any, kind: type, door: str, convert: str, make: str) -> N
             f"logits are a {f'{library} {type(logits).__name__}'.strip()}, but {door} takes "
             f"{kind.__module__.split('.')[0]} arrays: {convert if is_array(logits) else make}"
         )
+
+
+def has_one_value(estimator: Estimator) -> bool:
+    """Tell whether one value, whose derivative is the estimator's, is all that there is to it."""
+    return estimator._pathwise and estimator._draws == 1
 
 
 @with_own_settings

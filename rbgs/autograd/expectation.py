@@ -14,7 +14,14 @@ from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.oracle import Answer
 from rbgs.arrays.typing import Generator
 from rbgs.autograd.sampling import constant_array, refuse, refuse_derivative, sample, unboxed
-from rbgs.doors import check_function, check_loss, combined, one_by_one, temperature_array
+from rbgs.doors import (
+    check_function,
+    check_loss,
+    combined,
+    has_one_value,
+    one_by_one,
+    temperature_array,
+)
 from rbgs.estimators.base import Estimator, check_estimator
 from rbgs.random.source import check_source
 
@@ -85,16 +92,17 @@ def expectation(
     check_function(loss)
     constant = constant_array(logits)
     axis, leading = check_logits(constant, axis), int(estimator._draws > 1)
-    if estimator._pathwise:
+    if has_one_value(estimator):
         value = sample(estimator, logits, rng=rng, mask=mask, axis=axis)
-        return _combined(_answer(loss, value, axis, leading).loss, estimator)
+        return _answer(loss, value, axis, leading).loss
     if isbox(temperature_array(estimator)):
         refuse_derivative("temperature")
     source = check_source("rng", rng, constant)
     outcome, operator, value = estimator._drawing(constant, source, None, None, mask, axis)
-    answer = _answer(loss, value, axis, leading, estimator._needs_derivative)
+    wanted = isbox(logits) or estimator._learned
+    answer = _answer(loss, value, axis, leading, wanted and estimator._needs_derivative)
     losses = _combined(answer.loss, estimator)
-    if not (isbox(logits) or estimator._learned):
+    if not wanted:
         return losses
 
     def ask(value: Any, leading: int, derivative: bool = False, function: Any = None) -> Answer:

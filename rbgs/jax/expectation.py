@@ -19,6 +19,7 @@ from rbgs.doors import (
     check_function,
     check_loss,
     combined,
+    has_one_value,
     settled,
     temperature_array,
 )
@@ -111,9 +112,8 @@ def expectation(
     ) -> Answer:
         return _answer(function or loss, value, axis, leading, derivative)
 
-    if estimator._pathwise:
-        value = sample(estimator, key, logits, mask=mask, axis=axis)
-        return combined(estimator, answer(value, leading).loss)
+    if has_one_value(estimator):
+        return answer(sample(estimator, key, logits, mask=mask, axis=axis), leading).loss
     estimator = settled(estimator, logits)
     temperature = to_jax(temperature_array(estimator))
     if isinstance(temperature, jax.core.Tracer):

@@ -11,7 +11,14 @@ from rbgs.arrays.inputs import check_logits, wide_dtype
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.oracle import Answer
 from rbgs.arrays.typing import Generator
-from rbgs.doors import check_function, check_loss, combined, one_by_one, temperature_array
+from rbgs.doors import (
+    check_function,
+    check_loss,
+    combined,
+    has_one_value,
+    one_by_one,
+    temperature_array,
+)
 from rbgs.estimators.base import Estimator, check_estimator
 from rbgs.random.noise import uniform_of_torch
 from rbgs.random.source import Drawn, check_source
@@ -104,9 +111,9 @@ def expectation(
     check_function(loss)
     check_tensor(logits)
     dim, leading = check_logits(logits, dim), int(estimator._draws > 1)
-    if estimator._pathwise:
+    if has_one_value(estimator):
         value = sample(estimator, logits, generator=generator, mask=mask, dim=dim)
-        return combined(estimator, _answer(loss, value, dim, leading).loss)
+        return _answer(loss, value, dim, leading).loss
     temperature = temperature_array(estimator)
     refuse_kinds(logits=logits, mask=mask, temperature=temperature)
     if isinstance(temperature, Tensor) and temperature.requires_grad and torch.is_grad_enabled():
@@ -116,11 +123,12 @@ def expectation(
     source = _source(estimator, generator, fixed, dim)
     with full_precision(logits):
         outcome, operator, value = estimator._drawing(fixed, source, None, None, mask, dim)
-    answer = _answer(loss, value, dim, leading, estimator._needs_derivative)
-    losses = combined(estimator, answer.loss)
     learned = estimator._learned and torch.is_grad_enabled()
     wanted = torch.is_grad_enabled() and logits.requires_grad
-    if not (learned or wanted or is_transformed()):
+    wanted = learned or wanted or is_transformed()
+    answer = _answer(loss, value, dim, leading, wanted and estimator._needs_derivative)
+    losses = combined(estimator, answer.loss)
+    if not wanted:
         return losses
     precision = callers_precision(logits)
 

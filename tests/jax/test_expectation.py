@@ -18,6 +18,7 @@ LOGITS, TANGENT = RANDOM.normal(size=(2, 5, 4))
 DECODER, OTHER = RANDOM.normal(size=(2, 4, 2))
 KEY = jax.random.key(0)
 REINFORCE = rbgs.Reinforce("leave_one_out", samples=3)
+TWO = rbgs.GumbelRao(0.5), rbgs.Systematic(rbgs.ReinMax(), 3)
 
 
 def of_jax(estimator):
@@ -26,9 +27,7 @@ def of_jax(estimator):
     return rbgs.Relax(0.6, control_variate=lambda value: jnp.exp(value).sum(axis=-1))
 
 
-each_path = pytest.mark.parametrize(
-    "estimator", [rbgs.GumbelRao(0.5), *map(of_jax, UNBIASED)], ids=name
-)
+each_path = pytest.mark.parametrize("estimator", [*TWO, *map(of_jax, UNBIASED)], ids=name)
 
 
 @pytest.fixture(autouse=True)
