@@ -5,6 +5,7 @@ from copy import copy
 from typing import Any
 
 from rbgs.arrays.inputs import check_like
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.oracle import Answer, check_loss_shape
 from rbgs.arrays.scalars import float_beside, is_array
 from rbgs.arrays.settings import with_own_settings
@@ -61,8 +62,13 @@ def one_by_one(
     """Ask about one value after the other, along its leading axis if it has one."""
     if not leading:
         return answer(value)
-    losses, cotangents, _ = zip(*map(answer, value), strict=True)
-    return Answer(stack(losses), None if cotangents[0] is None else stack(cotangents))
+    values, count = list(value), len(value)
+    if not values:  # one tells the shape of its loss
+        values = [array_namespace(value).sum(value, axis=0)]
+    losses, cotangents, _ = zip(*map(answer, values), strict=True)
+    return Answer(
+        stack(losses)[:count], None if cotangents[0] is None else stack(cotangents)[:count]
+    )
 
 
 def check_kind(logits: Any, kind: type, door: str, convert: str, make: str) -> None:

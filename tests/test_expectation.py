@@ -202,6 +202,11 @@ def test_one_category_and_no_rows(framework, estimator):
         value, of_logits, _ = evaluated(framework, estimator, loss, logits=np.zeros(shape))
         assert value.shape == shape[:-1]
         assert of_logits.shape == shape
+    shared = make_loss(framework, 1)
+    its_own = of_framework(framework, estimator, 1)
+    value, of_logits, _ = evaluated(framework, its_own, shared, logits=np.zeros((2, 0, 4)))
+    assert value.shape == (2,)
+    assert of_logits.shape == (2, 0, 4)
     xp = framework.xp
     value, pullback = framework.vjp(
         lambda logits: framework.expectation(
