@@ -119,6 +119,12 @@ def bench(session):
 
 
 @nox.session
+def compare(session):
+    """Every estimator on three problems: bias, variance and cost, as tables and a picture."""
+    benchmark(session, "measurements.field", extras="benchmarks,fast")
+
+
+@nox.session
 def variance(session):
     """Variance of the sampling schemes, and time × variance against PyTorch."""
     benchmark(session, "measurements.variance", extras="benchmarks,torch,fast")

@@ -20,11 +20,14 @@ from rbgs.estimators.running import RunningCoefficient, RunningDeviation, Runnin
 from rbgs.estimators.straight_through import StraightThrough, StraightThroughGumbelSoftmax
 from rbgs.estimators.systematic import Systematic
 from rbgs.estimators.vimco import Vimco
-from rbgs.evaluation.compare import Moments, compare
+from rbgs.evaluation.compare import compare
+from rbgs.evaluation.comparison import Comparison, Moments
 from rbgs.evaluation.exact import exact_gradient
+from rbgs.evaluation.tune import Tuning, tune
 from rbgs.random.key import Key
 
 __all__ = [
+    "Comparison",
     "DisARM",
     "Draw",
     "Estimator",
@@ -46,6 +49,7 @@ __all__ = [
     "StraightThrough",
     "StraightThroughGumbelSoftmax",
     "Systematic",
+    "Tuning",
     "Vimco",
     "compare",
     "exact_gradient",
@@ -53,6 +57,7 @@ __all__ = [
     "is_compiled",
     "set_compiled",
     "set_num_threads",
+    "tune",
 ]
 
 

@@ -492,6 +492,7 @@ def test_keywords_of_another_door_are_named():
         lambda **given: ESTIMATOR.gradient(oracle, logits, **given),
         lambda **given: rbgs.Reinforce().gradient(oracle, logits, **given),
         lambda **given: rbgs.compare([ESTIMATOR], oracle, logits, draws=8, **given),
+        lambda **given: rbgs.tune(ESTIMATOR, oracle, logits, draws=8, **given),
     )
     for call in calls:
         with pytest.raises(TypeError, match=r"has no dim=: it is axis= here"):
@@ -503,6 +504,99 @@ def test_keywords_of_another_door_are_named():
             call(seed=0)
     with pytest.raises(TypeError, match=r"exact_gradient has no dim=: it is axis= here"):
         rbgs.exact_gradient(oracle, logits, dim=-1)
+
+
+def test_a_loss_without_the_axis_of_draws_of_compare(xp):
+    logits = zeros(xp, 2, 3)
+
+    def squares(x):  # of the logits' own two axes, so that further ones are taken for variables
+        return xp.sum(x**2, axis=tuple(range(x.ndim))), 2 * x
+
+    def of_draws(x):  # one axis too few where an estimator evaluates the loss at several points
+        return xp.sum(x**2, axis=tuple(range(1, x.ndim))), 2 * x
+
+    with pytest.raises(ValueError, match=r"loss has shape \(\) .* at least its first 1"):
+        rbgs.compare([ESTIMATOR], squares, logits, draws=8, rng=0)
+    with pytest.raises(ValueError, match=r"loss has shape \(2,\) .* at least its first 2"):
+        rbgs.compare([rbgs.Reinforce(samples=2)], of_draws, logits, draws=8, rng=0)
+
+
+def of_compare_and_tune(**given):
+    """Yield the calls of both with further arguments."""
+    given = {"oracle": quadratic(np, 0.0, 1.0), "logits": np.zeros(3), "draws": 8, "rng": 0} | given
+    yield lambda: rbgs.compare([ESTIMATOR], **given)
+    yield lambda: rbgs.tune(ESTIMATOR, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"draws": 3}, ValueError, "draws must be at least 4, got 3"),
+        ({"reference": rbgs.GumbelRao(1.0)}, ValueError, "biased: pass an unbiased estimator"),
+        (
+            {"reference": rbgs.Reinforce(scale=2.0)},
+            ValueError,
+            "biased: pass an unbiased estimator",
+        ),
+        ({"reference": rbgs.Reinforce}, TypeError, "reference is the class Reinforce; an instance"),
+        ({"reference": 0.5}, TypeError, "reference is a float; one such as"),
+        ({"reference": rbgs.Vimco(2)}, ValueError, r"bound of 2 samples, but .* that of E\[f\]"),
+        ({"reference_draws": 8}, ValueError, "reference_draws is given without a reference"),
+        (
+            {"reference": rbgs.Reinforce(), "reference_draws": 3},
+            ValueError,
+            "reference_draws must be at least 4",
+        ),
+        (
+            {"reference": rbgs.Reinforce(), "reference_draws": 8.0},
+            TypeError,
+            "reference_draws must be an int, got float",
+        ),
+        ({"max_outcomes": 0}, ValueError, "max_outcomes must be at least 1"),
+    ],
+)
+def test_wrong_arguments_of_compare_and_tune(given, error, message):
+    for call in of_compare_and_tune(**given):
+        with pytest.raises(error, match=message):
+            call()
+
+
+def test_too_many_joint_outcomes_to_compare():
+    def oracle(x):
+        return np.sum(x, axis=(-2, -1)), np.ones_like(x)
+
+    for call in of_compare_and_tune(oracle=oracle, logits=np.zeros((20, 4))):
+        with pytest.raises(ValueError, match=r"20 variables .*raise the limit.*reference="):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("temperatures", "error", "message"),
+    [
+        ([], ValueError, r"temperatures is empty; a list such as \[0.1, 0.3, 1.0\]"),
+        (0.5, TypeError, "temperatures is 0.5; a list such as"),
+        ("0.5", TypeError, "temperatures is '0.5'; a list such as"),
+        (["0.5"], TypeError, "one of the temperatures must be a float"),
+        ([np.ones(2)], TypeError, "one of the temperatures is an array with axes"),
+        ([0.5, -1.0], ValueError, "temperature must be"),
+        ([0.5, float("nan")], ValueError, "temperature must be"),
+    ],
+)
+def test_wrong_temperatures_to_tune(temperatures, error, message):
+    oracle = quadratic(np, 0.0, 1.0)
+    with pytest.raises(error, match=message):
+        rbgs.tune(ESTIMATOR, oracle, np.zeros(3), draws=8, rng=0, temperatures=temperatures)
+
+
+def test_what_cannot_be_tuned():
+    oracle = quadratic(np, 0.0, 1.0)
+    with pytest.raises(TypeError, match=r"Reinforce\(.*\) has no temperature to tune"):
+        rbgs.tune(rbgs.Reinforce(), oracle, np.zeros(3), draws=8, rng=0)
+    with pytest.raises(TypeError, match="estimator is the class GumbelRao; an instance"):
+        rbgs.tune(rbgs.GumbelRao, oracle, np.zeros(3), draws=8, rng=0)
+    for logits in (np.asarray([0.0, np.nan, 1.0]), np.zeros((0, 3))):
+        with pytest.raises(ValueError, match=r"squared error at temperature 0\.0625 is nan"):
+            rbgs.tune(ESTIMATOR, oracle, logits, draws=8, rng=0)
 
 
 def test_compare_wants_a_list_of_estimators():

@@ -302,6 +302,15 @@ def test_several_draws_lie_along_a_leading_axis(xp, estimator):
     np.testing.assert_array_equal(to_numpy(again.index), index)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", ">f4", ">f8"])
+@pytest.mark.parametrize("estimator", SEVERAL_DRAWS, ids=name)
+def test_the_mean_over_several_draws_has_the_dtype_of_the_logits(estimator, dtype):
+    logits = logits_of((5, 3)).astype(dtype)
+    gradient = estimator.gradient(lambda value: ((value**2).sum(axis=-1), value), logits, rng=0)
+    assert gradient.dtype == logits.dtype
+    assert gradient.shape == logits.shape
+
+
 @pytest.mark.parametrize("estimator", SEVERAL_DRAWS, ids=name)
 def test_each_of_several_draws_has_the_law_of_the_logits(estimator):
     logits, count = np.asarray([0.5, -1.0, 1.2, -np.inf, 0.0]), 100_000

@@ -131,11 +131,21 @@ class Estimator(ABC):
     @property
     def _function_of_outcome(self) -> bool:
         """Whether the gradient estimate is a function of logits and outcome, so enumerable."""
-        return not self._random_given_outcome
+        return self._draws == 1 and not self._random_given_outcome
+
+    @property
+    def _bound_samples(self) -> int:
+        """Of how many draws the bound is whose gradient is estimated; 1 for that of E[f]."""
+        return 1
 
     def _drawn_outcome(self, rows: Rows, uniforms: Array) -> tuple[Array, Array, Array]:
         """Return what :func:`~rbgs.conditional.race.race` does, of all uniforms of the noise."""
         return race(rows.log_probs, uniforms[: rows.n, :])
+
+    @property
+    def _unbiased(self) -> bool:
+        """Whether the mean of the estimates is that gradient, whatever the loss."""
+        return not self._pathwise
 
     def _needs_noise(self, index: Array | int | None) -> bool:
         return index is None or self._random_given_outcome

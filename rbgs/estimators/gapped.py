@@ -93,10 +93,7 @@ def _check_gap(gap: float | str) -> float | str:
 def _mean_lead(log_probs: Array, won: Array) -> Array:
     r"""Return :math:`-\log(1 - p_i) / p_i` for the outcome i, ``(rows,)``."""
     xp = array_namespace(log_probs)
-    limits = xp.finfo(log_probs.dtype)
-    rivals = xp.where(won, -xp.inf, log_probs)
-    top = clamp(xp.max(rivals, axis=0), low=-limits.max)  # without rivals, no number
-    log_lost = top + xp.log(xp.sum(xp.exp(rivals - top), axis=0))
+    log_lost = xp.log(xp.sum(xp.where(won, 0.0, xp.exp(log_probs)), axis=0))
     # p is 1 - exp(log_lost), and where the outcome is improbable the lead is 1.
-    log_lost = clamp(log_lost, high=-limits.smallest_normal)
+    log_lost = clamp(log_lost, high=-xp.finfo(log_probs.dtype).smallest_normal)
     return log_lost / xp.expm1(log_lost)

@@ -101,6 +101,10 @@ class Reinforce(ScoreFunctionEstimator):
             isinstance(x, states) for x in (self.baseline, self.scale)
         )
 
+    @property
+    def _unbiased(self) -> bool:
+        return isinstance(self.scale, float) and self.scale <= 1
+
     def _estimate(self, outcome: Outcome, operator: Operator | None, loss: Loss) -> Array:
         losses = loss.answer.loss
         signal = losses - self._baseline(losses)

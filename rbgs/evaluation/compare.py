@@ -2,17 +2,29 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.inputs import check_count, detached
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.namespaces import array_namespace
-from rbgs.arrays.rows import Rows, read_logits
-from rbgs.arrays.settings import own_settings, with_own_settings
+from rbgs.arrays.oracle import Answer, evaluate
+from rbgs.arrays.rows import read_logits
+from rbgs.arrays.settings import own_settings
 from rbgs.arrays.typing import Array, Generator, Namespace, Oracle
 from rbgs.estimators.base import Estimator, check_estimator
-from rbgs.evaluation.exact import exact_gradient
+from rbgs.evaluation.comparison import Comparison, Moments
+from rbgs.evaluation.exact import exact_gradient, joint_outcomes
+from rbgs.evaluation.statistics import (
+    Known,
+    Measured,
+    enumerated,
+    error_moments,
+    sampled,
+    summarise,
+)
 from rbgs.random.noise import split
 from rbgs.random.source import check_source
 
@@ -20,37 +32,6 @@ from rbgs.random.source import check_source
 # in chunks of this many elements.
 _GROUPS = 64
 _CHUNK = 2**16
-
-
-@dataclass(frozen=True, eq=False)
-class Moments:
-    """Bias, variance and mean squared error of one estimator, for each row of logits.
-
-    All are sums over the categories, of the batch's shape, in the units of the squared gradient;
-    each ``*_se`` is the standard error of what it is named after.
-
-    Attributes
-    ----------
-    estimator : Estimator
-        Whose moments these are.
-    draws : int
-        Over how many draws; 0 where all outcomes were enumerated instead.
-    bias2, bias2_se : array ``(...,)``
-        Squared bias. It is estimated without bias, so it can come out below zero.
-    variance, variance_se : array ``(...,)``
-        Trace of the covariance matrix.
-    mse, mse_se : array ``(...,)``
-        Mean squared error, ``bias2 + variance``.
-    """
-
-    estimator: Estimator
-    draws: int
-    bias2: Array
-    bias2_se: Array
-    variance: Array
-    variance_se: Array
-    mse: Array
-    mse_se: Array
 
 
 @instead_of(dim="axis", generator="rng", key="rng")
@@ -63,8 +44,11 @@ def compare(
     rng: Generator,
     mask: Array | None = None,
     axis: int = -1,
-) -> list[Moments]:
-    r"""Measure bias, variance and mean squared error against the enumerated gradient.
+    reference: Estimator | None = None,
+    reference_draws: int | None = None,
+    max_outcomes: int = 2**16,
+) -> Comparison:
+    r"""Measure bias, variance and mean squared error of gradient estimates.
 
     With gradient estimates :math:`g_t`, their mean :math:`\bar g`, the exact gradient
     :math:`\nabla` and T draws,
@@ -75,39 +59,59 @@ def compare(
         \operatorname{bias}^2 = |\bar g - \nabla|^2 - \frac{\operatorname{variance}}{T}, \quad
         \operatorname{mse} = \operatorname{bias}^2 + \operatorname{variance},
 
-    all three unbiased. Standard errors are the jackknife's over 64 groups of draws. The moments
-    are streamed: memory does not grow with the number of draws. An estimator that is a function of
+    all three unbiased. Standard errors are the jackknife's over 64 groups of draws; where the bias
+    is zero, that of its square is too large, by a factor of up to :math:`\sqrt 2`. The moments are
+    streamed: memory does not grow with the number of draws. An estimator that is a function of
     the outcome alone, such as :class:`~rbgs.StraightThrough` or exact :class:`~rbgs.GumbelRao`, is
-    not drawn from: its outcomes are enumerated, and its standard errors are 0.
+    not drawn from if it has at most T outcomes, joint ones where variables share a loss: they are
+    enumerated, and its standard errors are 0.
 
     Parameters
     ----------
     estimators : sequence of Estimator
-        What to compare. With an int seed or a JAX key all of them get the same randomness.
+        What to compare. With an int seed or a key all of them get the same randomness.
     oracle : callable
-        ``oracle(value)`` returns the loss and its gradient for the value, and optionally its direct
-        gradient for the logits. The value has a further leading axis, of draws. PyTorch's record
-        of how the answer was computed is dropped.
+        ``oracle(value)`` returns what it does for ``gradient``. The value has a further leading
+        axis, of draws, and so have the answers; for an estimator that evaluates the loss at several
+        points at once, one more before it. PyTorch's record of how the answer was computed is
+        dropped.
     logits : floating array ``(..., n)``
         Unnormalised log-probabilities.
     draws : int
-        Gradient estimates for each row, at least 4; standard errors want some hundreds.
+        Gradient estimates for each loss, at least 4; standard errors want some hundreds.
     rng : generator, key or int seed
         See ``sample``.
     mask : bool array, optional
         True where a category is allowed.
     axis : int
         The category axis.
+    reference : Estimator, optional
+        Instead of the exact gradient, which is enumerated: an unbiased estimator, such as
+        ``rbgs.Reinforce("leave_one_out", samples=8)``. The mean of R independent estimates stands
+        for :math:`\nabla`; their variance over R is taken off the squared bias too, which stays
+        unbiased, and each group of the jackknife is one of both, so that the standard errors
+        include those of the reference.
+    reference_draws : int, optional
+        R, at least 4; by default as many as ``draws``.
+    max_outcomes : int
+        How many joint outcomes are enumerated at most: see :func:`exact_gradient`.
 
     Returns
     -------
-    list of Moments
-        In the order of the estimators; float64 where the library and device have it.
+    Comparison
+        The :class:`Moments` in the order of the estimators, float64 where the library and device
+        have it. It prints as a table.
 
     Raises
     ------
     TypeError, ValueError
-        As in ``gradient``, or ``draws`` is below 4, or there is no sequence of estimators.
+        As in ``gradient``; ``draws`` is below 4; there is no sequence of estimators; there are too
+        many joint outcomes; the reference is biased, or estimates something else.
+
+    Notes
+    -----
+    For an estimator of the multi-sample bound, :class:`~rbgs.Vimco`, the exact gradient is that of
+    the bound.
 
     Examples
     --------
@@ -120,8 +124,19 @@ def compare(
     ...     oracle, np.zeros(3), draws=2000, rng=0)
     >>> bool(many.variance < one.variance)
     True
+
+    Thirty variables share a loss, far too many to enumerate:
+
+    >>> def oracle(value):
+    ...     excess = value[..., 0].sum(axis=-1) - 12  # of those in the first category
+    ...     first = np.asarray([1.0, 0.0, 0.0])
+    ...     return excess**2, 2 * excess[..., None, None] * np.broadcast_to(first, value.shape)
+    >>> comparison = rbgs.compare(
+    ...     [rbgs.GumbelRao(1.0), rbgs.Reinforce()], oracle, np.zeros((30, 3)), draws=500, rng=0,
+    ...     reference=rbgs.Reinforce("leave_one_out", samples=8))
+    >>> bool(comparison[0].mse < comparison[1].mse)
+    True
     """
-    draws = check_count("draws", draws, 4)
     if isinstance(estimators, Estimator) or not isinstance(estimators, Iterable):
         raise TypeError(
             f"estimators is {estimators!r}; a list such as [rbgs.GumbelRao(0.5)] is wanted"
@@ -129,143 +144,192 @@ def compare(
     estimators = list(estimators)
     for estimator in estimators:
         check_estimator("one of the estimators", estimator)
-    oracle = _without_record(oracle)
-    exact = exact_gradient(oracle, logits, mask=mask, axis=axis)
-    with own_settings():
-        rows = read_logits(logits, mask, axis)
-    rng = check_source("rng", rng, logits)
-    axis = rows.axis
-    xp = array_namespace(exact)
-    groups = min(_GROUPS, draws // 2)
-    sizes = [draws // groups + (group < draws % groups) for group in range(groups)]
-    chunk = max(1, _CHUNK // max(1, math.prod(logits.shape)))
-    calls = sum(math.ceil(size / chunk) for size in sizes)
-
-    moments = []
-    for estimator in estimators:
-        if estimator._function_of_outcome and rows.n <= draws:
-            moments.append(_enumerate(estimator, oracle, logits, exact, rows, mask))
-            continue
-        sources = iter(split(rng, calls))
-
-        def estimates(
-            count: int, estimator: Estimator = estimator, sources: Iterator[Generator] = sources
-        ) -> Iterator[Array]:
-            for start in range(0, count, chunk):
-                shape = (min(chunk, count - start), *logits.shape)
-                many = xp.broadcast_to(logits, shape)
-                error = (
-                    estimator.gradient(oracle, many, rng=next(sources), mask=mask, axis=axis)
-                    - exact[None, ...]
-                )
-                yield xp.astype(xp.moveaxis(error, axis, -1), _widest(xp, exact), copy=False)
-
-        parts = [_accumulate(estimates(size)) for size in sizes]
-        moments.append(_moments(estimator, sizes, parts))
-    return moments
+    measurement = Measurement(
+        oracle, logits, draws, rng, mask, axis, reference, reference_draws, max_outcomes
+    )
+    return Comparison(map(measurement.moments, estimators))
 
 
-def _without_record(oracle: Oracle) -> Oracle:
-    def answer(value: Array) -> tuple[Array, ...]:
-        found = oracle(value)
-        return tuple(map(detached, found)) if isinstance(found, tuple) else found
+class Measurement:
+    """What `compare` is given, checked; the arguments are its."""
 
-    return answer
+    def __init__(
+        self,
+        oracle: Oracle,
+        logits: Array,
+        draws: int,
+        rng: Generator,
+        mask: Array | None,
+        axis: int,
+        reference: Estimator | None,
+        reference_draws: int | None,
+        max_outcomes: int,
+    ) -> None:
+        draws = check_count("draws", draws, 4)
+        max_outcomes = check_count("max_outcomes", max_outcomes)
+        reference_draws = _check_reference(reference, reference_draws, draws)
+        with own_settings():
+            self._rows = read_logits(logits, mask, axis)
+        self._loss = _Counted(oracle, logits.ndim, self._rows.axis)
+        self._logits, self._mask, self._most = logits, mask, max_outcomes
+        self._rng, self._reference = check_source("rng", rng, logits), reference
+        groups = min(_GROUPS, draws // 2, reference_draws // 2)
+        self._draws, self._sizes = draws, _dealt(draws, groups)
+        self._reference_sizes = _dealt(reference_draws, groups) if reference else []
+        self._chunk = max(1, _CHUNK // max(1, math.prod(logits.shape)))
+        self._targets: dict[int, Measured] = {}
+
+    def moments(self, estimator: Estimator) -> Moments:
+        """Measure an estimator."""
+        target = self._target(estimator)
+        self._loss.points = 0
+        outcomes = self._rows.n ** math.prod(self._shared)
+        if estimator._function_of_outcome and outcomes <= self._draws:
+            drawn, estimates = 0, outcomes
+            found = enumerated(summarise(self._outcomes(estimator, outcomes)))
+        else:
+            drawn = estimates = self._draws
+            found = self._sampled(estimator, self._sizes, self._sources()[0])
+        evaluations = self._loss.points // estimates
+        return Moments(estimator, drawn, *error_moments(found, target), evaluations=evaluations)
+
+    def _target(self, estimator: Estimator) -> Measured:
+        """Return what an estimator is to estimate."""
+        samples = estimator._bound_samples
+        if self._reference and self._reference._bound_samples != samples:
+            raise ValueError(
+                f"the reference {self._reference} estimates the gradient of "
+                f"{_objective(self._reference)}, but {estimator} that of {_objective(estimator)}: "
+                "compare them in another call, with a reference of the same"
+            )
+        if samples not in self._targets:
+            self._targets[samples] = self._measured_target(samples)
+        return self._targets[samples]
+
+    def _measured_target(self, samples: int) -> Measured:
+        if self._reference:
+            return self._sampled(self._reference, self._reference_sizes, self._sources()[1])
+        gradient = exact_gradient(
+            self._loss,
+            self._logits,
+            mask=self._mask,
+            axis=self._rows.axis,
+            samples=samples,
+            max_outcomes=self._most,
+        )
+        with own_settings():
+            return Measured(Known(self._for_losses(gradient[None, ...])[0, ...], 0.0, 0.0))
+
+    def _sources(self) -> tuple[Iterator[Generator], Iterator[Generator]]:
+        """Return sources of independent randomness for the chunks of estimates and reference."""
+        calls, others = (
+            sum(math.ceil(size / self._chunk) for size in sizes)
+            for sizes in (self._sizes, self._reference_sizes)
+        )
+        if isinstance(self._rng, (int, np.random.SeedSequence)):
+            first, second = (np.random.PCG64(self._rng).jumped(times) for times in (0, 1))
+            return iter([np.random.Generator(first)] * calls), iter(
+                [np.random.Generator(second)] * others
+            )
+        sources = split(self._rng, calls + others)
+        return islice(sources, calls), islice(sources, calls, None)
+
+    def _sampled(
+        self, estimator: Estimator, sizes: list[int], sources: Iterator[Generator]
+    ) -> Measured:
+        def chunks(count: int) -> Iterator[tuple[Array, Array]]:
+            for start in range(0, count, self._chunk):
+                size = min(self._chunk, count - start)
+                found = self._gradient(estimator, size, rng=next(sources))
+                yield found, _ones(found)
+
+        return sampled([summarise(chunks(size)) for size in sizes])
+
+    def _outcomes(self, estimator: Estimator, count: int) -> Iterator[tuple[Array, Array]]:
+        """Yield the estimates of joint outcomes in chunks, and their probabilities."""
+        rows = self._rows
+        xp = array_namespace(rows.log_probs)
+        for start in range(0, count, self._chunk):
+            stop = min(start + self._chunk, count)
+            with own_settings():
+                probs = rows.split(xp.matrix_transpose(xp.exp(rows.log_probs)), rows.n)
+                _, index, chance = joint_outcomes(rows, probs, self._shared, start, stop)
+                chance = xp.astype(chance, _widest(xp, chance), copy=False)
+            yield self._gradient(estimator, stop - start, index=index), chance
+
+    def _gradient(self, estimator: Estimator, count: int, **options: Array) -> Array:
+        logits, mask, axis = self._logits, self._mask, self._rows.axis
+        many = array_namespace(logits).broadcast_to(logits, (count, *logits.shape))
+        found = estimator.gradient(self._loss, many, mask=mask, axis=axis, **options)
+        with own_settings():
+            return self._for_losses(found)
+
+    def _for_losses(self, gradient: Array) -> Array:
+        """Return gradients ``(count, ...)`` wide, as vectors of what shares a loss."""
+        xp, rows = array_namespace(gradient), self._rows
+        gradient = xp.moveaxis(gradient, rows.axis, -1)
+        gradient = xp.astype(gradient, _widest(xp, gradient), copy=False)
+        losses = rows.batch[: self._loss.axes]
+        return xp.reshape(gradient, (gradient.shape[0], *losses, math.prod(self._shared) * rows.n))
+
+    @property
+    def _shared(self) -> tuple[int, ...]:
+        """The axes of the batch along which variables share a loss."""
+        return self._rows.batch[self._loss.axes :]
+
+
+class _Counted:
+    """An oracle that counts the points it is asked about, and drops PyTorch's record.
+
+    ``axes`` is how many axes a loss has behind those of draws, known once it was asked.
+    """
+
+    def __init__(self, oracle: Oracle, ndim: int, axis: int) -> None:
+        self._oracle, self._ndim, self._axis = oracle, ndim, axis
+        self.points = self.axes = 0
+
+    def __call__(self, value: Array) -> Answer:
+        leading = value.ndim - self._ndim
+        answer = evaluate(self._oracle, value, self._axis, leading=leading)
+        self.points += math.prod(value.shape[:leading])
+        self.axes = answer.loss.ndim - leading
+        return Answer(*map(detached, answer))
+
+
+def _check_reference(reference: Estimator | None, reference_draws: int | None, draws: int) -> int:
+    if reference is None:
+        if reference_draws is not None:
+            raise ValueError(
+                "reference_draws is given without a reference: pass reference=rbgs.Reinforce("
+                '"leave_one_out", samples=8) or another unbiased estimator, or leave it out'
+            )
+        return draws
+    check_estimator("reference", reference)
+    if not reference._unbiased:
+        raise ValueError(
+            f"the reference {reference} is biased: pass an unbiased estimator, such as "
+            'rbgs.Reinforce("leave_one_out", samples=8)'
+        )
+    return draws if reference_draws is None else check_count("reference_draws", reference_draws, 4)
+
+
+def _objective(estimator: Estimator) -> str:
+    samples = estimator._bound_samples
+    return "E[f]" if samples == 1 else f"the bound of {samples} samples"
+
+
+def _dealt(draws: int, groups: int) -> list[int]:
+    """Return the sizes of groups of draws."""
+    return [draws // groups + (group < draws % groups) for group in range(groups)]
+
+
+def _ones(estimates: Array) -> Array:
+    """Return the weights of draws, of as many axes as their losses."""
+    xp = array_namespace(estimates)
+    shape = (estimates.shape[0], *(1,) * (estimates.ndim - 2))
+    return xp.ones(shape, dtype=estimates.dtype, device=device(estimates))
 
 
 def _widest(xp: Namespace, x: Array) -> object:
     known = xp.__array_namespace_info__().dtypes(device=device(x), kind="real floating")
     return known.get("float64", xp.float32)
-
-
-def _accumulate(chunks: Iterator[Array]) -> tuple[Array, Array]:
-    """Return the mean ``(..., n)`` and the sum of squared deviations from it ``(...,)``."""
-    count, mean, spread = 0, 0.0, 0.0
-    for chunk in chunks:
-        mean, spread = _take_in(chunk, count, mean, spread)
-        count += chunk.shape[0]
-    return mean, spread
-
-
-@with_own_settings
-def _take_in(chunk: Array, count: int, mean: Array, spread: Array) -> tuple[Array, Array]:
-    """Take further estimates into the mean and the spread of so many before."""
-    xp = array_namespace(chunk)
-    size = chunk.shape[0]
-    its_mean = xp.mean(chunk, axis=0)
-    its_spread = xp.sum((chunk - its_mean) ** 2, axis=(0, -1))
-    step = its_mean - mean
-    spread = spread + its_spread + xp.sum(step**2, axis=-1) * (count * size / (count + size))
-    return mean + step * (size / (count + size)), spread
-
-
-def _enumerate(
-    estimator: Estimator,
-    oracle: Oracle,
-    logits: Array,
-    exact: Array,
-    rows: Rows,
-    mask: Array | None,
-) -> Moments:
-    """Return the moments of an estimator that depends on the outcome alone: no draws, no error."""
-    xp = array_namespace(exact)
-    dtype = _widest(xp, exact)
-
-    def wide(x: Array) -> Array:
-        return xp.astype(x, dtype, copy=False)
-
-    estimates = xp.stack(
-        [
-            wide(
-                xp.moveaxis(
-                    estimator.gradient(oracle, logits, index=i, mask=mask, axis=rows.axis),
-                    rows.axis,
-                    -1,
-                )
-            )
-            for i in range(rows.n)
-        ]
-    )
-    with own_settings():
-        errors = estimates - wide(xp.moveaxis(exact, rows.axis, -1))
-        probs = rows.split(xp.matrix_transpose(wide(xp.exp(rows.log_probs))), rows.n)
-        probs = xp.moveaxis(probs, -1, 0)[..., None]
-        errors = xp.where(probs == 0, 0.0, errors)
-        bias = xp.sum(probs * errors, axis=0)
-        bias2 = xp.sum(bias**2, axis=-1)
-        variance = xp.sum(probs * (errors - bias) ** 2, axis=(0, -1))
-    none = xp.zeros_like(bias2)
-    return Moments(estimator, 0, bias2, none, variance, none, bias2 + variance, none)
-
-
-@with_own_settings
-def _moments(estimator: Estimator, sizes: list[int], parts: list[tuple[Array, Array]]) -> Moments:
-    xp = array_namespace(parts[0][0])
-    means = xp.stack([mean for mean, _ in parts])  # (group, ..., n)
-    spreads = xp.stack([spread for _, spread in parts])  # (group, ...)
-    total = sum(sizes)
-    weights = xp.asarray(sizes, dtype=means.dtype, device=device(means))
-    weights = xp.reshape(weights, (-1, *(1,) * (spreads.ndim - 1)))  # (group, 1...)
-
-    mean = xp.sum(weights[..., None] * means, axis=0) / total
-    offsets = weights * xp.sum((means - mean[None, ...]) ** 2, axis=-1)
-    spread = xp.sum(spreads + offsets, axis=0)
-    # The same without one group.
-    left = total - weights
-    means_left = (total * mean[None, ...] - weights[..., None] * means) / left[..., None]
-    spreads_left = spread[None, ...] - spreads - offsets * total / left
-
-    def statistics(count: Array | int, mean: Array, spread: Array) -> tuple[Array, Array, Array]:
-        variance = spread / (count - 1)
-        bias2 = xp.sum(mean**2, axis=-1) - variance / count
-        return bias2, variance, bias2 + variance
-
-    groups = len(sizes)
-    results: list[Array] = []
-    for whole, without in zip(
-        statistics(total, mean, spread), statistics(left, means_left, spreads_left), strict=True
-    ):
-        deviations = without - xp.mean(without, axis=0, keepdims=True)
-        error = xp.sqrt(xp.sum(deviations**2, axis=0) * ((groups - 1) / groups))
-        results += [whole, error]
-    return Moments(estimator, total, *results)

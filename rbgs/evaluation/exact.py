@@ -95,7 +95,7 @@ def exact_gradient(
         rows = read_logits(logits, mask, axis)
         xp = array_namespace(rows.log_probs)
         probs = rows.split(xp.matrix_transpose(xp.exp(rows.log_probs)), rows.n)
-        first = _one_hot(rows, (), 0, 1)
+        first, _, _ = joint_outcomes(rows, probs, (), 0, 1)
     # Its loss shows how many variables share one.
     found = evaluate(oracle, _restored(rows, first), rows.axis, leading=1)
     shared = rows.batch[found.loss.ndim - 1 :]
@@ -152,28 +152,39 @@ def _outcomes(
 
     With them go their probabilities, of the shape of the loss, and the oracle's answers.
     """
-    xp = array_namespace(probs)
     size = max(1, _BLOCK // max(1, rows.n * math.prod(rows.batch)))
     for start in range(0, count, size):
         with own_settings():
-            outcome = _one_hot(rows, shared, start, min(start + size, count))
-            chance = xp.sum(outcome * probs, axis=-1)
-            axes = tuple(range(chance.ndim - len(shared), chance.ndim))
-            chance = xp.prod(chance, axis=axes) if axes else chance
+            outcome, _, chance = joint_outcomes(
+                rows, probs, shared, start, min(start + size, count)
+            )
             value = _restored(rows, outcome)
         yield outcome, chance, evaluate(oracle, value, rows.axis, leading=1)
 
 
-def _one_hot(rows: Rows, shared: tuple[int, ...], start: int, stop: int) -> Array:
-    """Return joint outcomes by their numbers, whose digits to the base n are the categories."""
-    xp = array_namespace(rows.log_probs)
-    here, numbers = device(rows.log_probs), np.arange(start, stop)[:, None]
-    digits = numbers // rows.n ** np.arange(math.prod(shared)) % rows.n
+def joint_outcomes(
+    rows: Rows, probs: Array, shared: tuple[int, ...], start: int, stop: int
+) -> tuple[Array, Array, Array]:
+    """Return joint outcomes by their numbers, whose digits to the base n are the categories.
+
+    One-hot with the categories last ``(outcome, *batch, n)``, as indices ``(outcome, *batch)``, and
+    their probabilities, of the shape of the loss behind that axis.
+    """
+    xp, here = array_namespace(probs), device(probs)
+    digits = np.arange(start, stop)[:, None] // rows.n ** np.arange(math.prod(shared)) % rows.n
     unshared = (1,) * (len(rows.batch) - len(shared))
     index = xp.asarray(digits.reshape(-1, *unshared, *shared), device=here)
-    outcome = xp.arange(rows.n, dtype=index.dtype, device=here) == index[..., None]
-    outcome = xp.astype(outcome, rows.log_probs.dtype)
-    return xp.broadcast_to(outcome, (stop - start, *rows.batch, rows.n))
+    one_hot = xp.arange(rows.n, dtype=index.dtype, device=here) == index[..., None]
+    one_hot = xp.astype(one_hot, probs.dtype)
+    chance = xp.sum(one_hot * probs, axis=-1)
+    axes = tuple(range(chance.ndim - len(shared), chance.ndim))
+    chance = xp.prod(chance, axis=axes) if axes else chance
+    batch = (stop - start, *rows.batch)
+    return (
+        xp.broadcast_to(one_hot, (*batch, rows.n)),
+        xp.broadcast_to(index, batch),
+        chance,
+    )
 
 
 def _restored(rows: Rows, x: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Gradients of expectations: enumeration, REINFORCE (property 13) and compare."""
+"""Gradients of expectations: enumeration and REINFORCE (property 13)."""
 
 import numpy as np
 import pytest
@@ -161,78 +161,3 @@ def test_the_direct_term_is_added(xp, estimator):
     np.testing.assert_allclose(
         to_numpy(with_direct - estimator.gradient(oracle, logits, rng=0)), to_numpy(direct)
     )
-
-
-def test_compare_measures_what_is_known(xp):
-    # Against direct formulas on many draws, and for the biased, deterministic estimator exactly.
-    oracle = quadratic(xp, TARGET, WEIGHTS)
-    estimators = [rbgs.StraightThroughGumbelSoftmax(0.5), rbgs.StraightThrough(0.8)]
-    sampled, enumerated = rbgs.compare(estimators, oracle, xp.asarray(LOGITS), draws=20_000, rng=0)
-    exact = rbgs.exact_gradient(ORACLE, LOGITS)
-    estimates = estimators[0].gradient(ORACLE, np.tile(LOGITS, (400_000, 1)), rng=1)
-    mse = np.sum((estimates - exact) ** 2, axis=-1)
-    assert abs(float(sampled.mse) - mse.mean()) < 5 * np.hypot(
-        float(sampled.mse_se), mse.std() / np.sqrt(400_000)
-    )
-    variance = estimates.var(axis=0).sum()
-    assert abs(float(sampled.variance) - variance) < 6 * float(sampled.variance_se)
-    bias2 = np.sum((estimates.mean(axis=0) - exact) ** 2)
-    assert abs(float(sampled.bias2) - bias2) < 6 * float(sampled.bias2_se)
-
-    p = softmax(LOGITS)
-    given = np.asarray([estimators[1].gradient(ORACLE, LOGITS, index=i) for i in range(3)])
-    assert float(enumerated.bias2) == pytest.approx(np.sum((p @ given - exact) ** 2))
-    assert float(enumerated.variance) == pytest.approx(p @ np.sum((given - p @ given) ** 2, axis=1))
-    assert float(enumerated.mse) == pytest.approx(p @ np.sum((given - exact) ** 2, axis=1))
-    assert float(enumerated.mse_se) == 0
-    assert enumerated.draws == 0
-
-
-def test_the_standard_errors_of_compare_are_right():
-    estimator = rbgs.StraightThroughGumbelSoftmax(0.5)
-    logits = np.tile(LOGITS, (300, 1))  # 300 repetitions of the same measurement
-    (moments,) = rbgs.compare([estimator], ORACLE, logits, draws=512, rng=0)
-    for statistic in ("bias2", "variance", "mse"):
-        spread = getattr(moments, statistic).std()
-        error = np.sqrt(np.mean(getattr(moments, statistic + "_se") ** 2))
-        assert 0.85 < error / spread < 1.15
-
-
-def test_compare_estimates_the_squared_bias_without_bias():
-    unbiased = rbgs.Reinforce(baseline=0.5, samples=2)
-    (moments,) = rbgs.compare([unbiased], ORACLE, np.tile(LOGITS, (300, 1)), draws=512, rng=0)
-    standard_error_test(moments.bias2, 0.0)
-
-
-def test_compare_does_not_depend_on_the_chunks(monkeypatch):
-    estimator = rbgs.StraightThroughGumbelSoftmax(0.5)
-    logits = np.stack([LOGITS, -LOGITS])
-    (whole,) = rbgs.compare([estimator], ORACLE, logits, draws=1003, rng=0)
-    monkeypatch.setattr("rbgs.evaluation.compare._CHUNK", 5 * logits.size)
-    (chunked,) = rbgs.compare([estimator], ORACLE, logits, draws=1003, rng=0)
-    for statistic in ("bias2", "bias2_se", "variance", "variance_se", "mse", "mse_se"):
-        np.testing.assert_allclose(getattr(whole, statistic), getattr(chunked, statistic))
-
-
-def test_compare_with_mask_axis_and_native_generator(backend, xp):
-    logits = np.random.default_rng(0).normal(size=(4, 2))
-    mask = np.asarray([True, False, True, True])[:, None]
-
-    def oracle(value):
-        weights = xp.reshape(xp.asarray([1.0, 9.0, 2.0, -1.0], dtype=xp.float64), (4, 1))
-        return xp.sum(weights * value**2, axis=-2), 2 * weights * value
-
-    estimators = [rbgs.GumbelRao(0.5, samples=4), rbgs.GumbelRao(0), rbgs.Reinforce()]
-    moments = rbgs.compare(
-        estimators,
-        oracle,
-        xp.asarray(logits),
-        draws=1000,
-        rng=backend.native_generator(0),
-        mask=xp.asarray(mask),
-        axis=0,
-    )
-    for row in moments:
-        assert tuple(row.mse.shape) == (2,)
-        assert np.all(to_numpy(row.mse) > 0)
-    assert np.all(np.abs(to_numpy(moments[2].bias2)) < 1e-20)
