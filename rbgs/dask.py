@@ -11,7 +11,7 @@ from rbgs.arrays.inputs import check_broadcast, check_logits, check_shape, wide_
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.scalars import is_array
 from rbgs.arrays.typing import Array
-from rbgs.doors import check_arguments, not_installed, settled, temperature_array
+from rbgs.doors import check_kind, check_pathwise, not_installed, settled, temperature_array
 from rbgs.draw import AnyDraw, Draw
 from rbgs.estimators.base import Estimator
 from rbgs.random.key import Key
@@ -220,7 +220,8 @@ def noise(estimator: Estimator, logits: da.Array, key: Key, *, axis: int = -1) -
 
 def _check(estimator: Estimator, logits: da.Array, axis: int) -> tuple[Estimator, int]:
     fix = "dask.array.from_array(logits)"
-    check_arguments(estimator, logits, da.Array, "rbgs.dask", fix, fix)
+    check_pathwise(estimator)
+    check_kind(logits, da.Array, "rbgs.dask", fix, fix)
     estimator = settled(estimator, logits)
     if temperature_array(estimator) is not None:
         raise TypeError(

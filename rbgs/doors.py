@@ -1,44 +1,98 @@
 """What the doors to autodiff frameworks share: checks, and the arrays that an estimator holds."""
 
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 
+from rbgs.arrays.inputs import check_like
+from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.oracle import Answer, check_loss_shape
 from rbgs.arrays.scalars import float_beside, is_array
+from rbgs.arrays.settings import with_own_settings
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.estimators.base import Estimator, check_estimator
 
+NO_SECOND_DERIVATIVE = (
+    "the gradient estimate has no derivative for the logits: it holds the random numbers fixed. "
+    "Detach the estimate, or differentiate twice only what follows the sample"
+)
 
-def check_pathwise(estimator: Any) -> None:
-    """Raise unless ``estimator`` is an estimator whose draws have a derivative."""
+
+def check_pathwise(estimator: Any, instead: str = "") -> None:
+    """Raise unless ``estimator`` is an estimator whose draws have a derivative.
+
+    The message names what a door has instead, if it has it.
+    """
     check_estimator("estimator", estimator)
     if not estimator._pathwise:
         name = type(estimator).__name__
         raise TypeError(
             f"{name} uses values of the loss, so its sample alone carries no gradient: call "
-            f"expectation(estimator, loss, logits) of the door, or {name}.gradient(oracle, logits)"
+            f"{instead and instead + ', or '}{name}.gradient(oracle, logits)"
         )
     if estimator._draws > 1:
         raise TypeError(
             f"a sample of {type(estimator).__name__} has an axis of draws that the logits lack: "
-            "call expectation(estimator, loss, logits) of the door, which averages over it, or "
-            "sample with the estimator that it averages"
+            f"{instead and f'call {instead}, which averages over it, or '}sample with the "
+            "estimator that it averages"
         )
 
 
-def check_arguments(
-    estimator: Any, logits: Any, kind: type, door: str, convert: str, make: str
-) -> None:
-    """Raise unless an estimator has a derivative and the logits are arrays of the framework.
+def check_function(loss: Any) -> None:
+    """Raise unless the loss is a function."""
+    if not callable(loss):
+        raise TypeError(
+            f"loss is a {type(loss).__name__}; a function is wanted that takes a value shaped like "
+            "the logits and returns its loss"
+        )
+
+
+def check_loss(loss: Any, value: Array, axis: int) -> None:
+    """Raise unless this may be what the function of the caller returned for a value."""
+    check_like("loss(value)", loss, value, "real floating")
+    check_loss_shape("loss(value)", loss, value, axis)
+
+
+def one_by_one(
+    answer: Callable[[Array], Answer],
+    value: Array,
+    leading: int,
+    stack: Callable[[Sequence[Array]], Array],
+) -> Answer:
+    """Ask about one value after the other, along its leading axis if it has one."""
+    if not leading:
+        return answer(value)
+    values, count = list(value), len(value)
+    if not values:  # one tells the shape of its loss
+        values = [array_namespace(value).sum(value, axis=0)]
+    losses, cotangents, _ = zip(*map(answer, values), strict=True)
+    return Answer(
+        stack(losses)[:count], None if cotangents[0] is None else stack(cotangents)[:count]
+    )
+
+
+def check_kind(logits: Any, kind: type, door: str, convert: str, make: str) -> None:
+    """Raise unless the logits are arrays of the framework.
 
     The messages say how to convert an array of another library, and how to make one of a list.
     """
-    check_pathwise(estimator)
     if not isinstance(logits, kind):
         library = type(logits).__module__.split(".")[0].removeprefix("builtins")
         raise TypeError(
             f"logits are a {f'{library} {type(logits).__name__}'.strip()}, but {door} takes "
             f"{kind.__module__.split('.')[0]} arrays: {convert if is_array(logits) else make}"
         )
+
+
+def has_one_value(estimator: Estimator) -> bool:
+    """Tell whether one value, whose derivative is the estimator's, is all that there is to it."""
+    return estimator._pathwise and estimator._draws == 1
+
+
+@with_own_settings
+def combined(estimator: Estimator, losses: Array) -> Array:
+    """Return what the losses of the draws estimate together."""
+    return estimator._combined(losses) if estimator._draws > 1 else losses
 
 
 def temperature_array(estimator: Estimator) -> Array | None:

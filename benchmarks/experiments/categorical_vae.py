@@ -4,6 +4,7 @@ The prior is uniform, so the Kullback-Leibler term is in closed form and only th
 needs a sample. Latent values are one-hot along the last axis: ``(..., variable, category)``.
 """
 
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -81,23 +82,15 @@ def objective(
 ) -> tuple[jax.Array, jax.Array]:
     """Return the mean negative bound of one sample an image, and each reconstruction loss.
 
-    Its derivative for the logits is the gradient estimate. That of REINFORCE comes as a further
-    term of value 0; it alone uses the baseline.
+    Its derivative for the logits is the gradient estimate. That of REINFORCE alone uses the
+    baseline.
     """
-    if not isinstance(estimator, rbgs.Reinforce):
-        losses = reconstruction_loss(model, rbgs.jax.sample(estimator, key, logits), images)
-        return jnp.mean(losses + divergence(logits)), losses
-    fixed = jax.lax.stop_gradient(logits)
-    noise = estimator.noise(fixed, key)
-    value = estimator.sample(fixed, noise=noise).value
-    losses = reconstruction_loss(model, value, images)
-    # Every variable of an image has the loss of the image.
-    shared = jnp.broadcast_to(jax.lax.stop_gradient(losses)[:, None], logits.shape[:-1])
-    score = rbgs.Reinforce(baseline).gradient(
-        lambda value: (shared, jnp.zeros_like(value)), fixed, noise=noise
+    if isinstance(estimator, rbgs.Reinforce):
+        estimator = replace(estimator, baseline=baseline)
+    losses = rbgs.jax.expectation(
+        estimator, key, lambda value: reconstruction_loss(model, value, images), logits
     )
-    score_term = jnp.sum(score * (logits - fixed)) / len(images)
-    return jnp.mean(losses + divergence(logits)) + score_term, losses
+    return jnp.mean(losses + divergence(logits)), losses
 
 
 def all_values(variables: int, arity: int) -> jax.Array:

@@ -1,7 +1,7 @@
 """Samples as arrays that carry the gradient."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -10,7 +10,7 @@ from jax.custom_derivatives import SymbolicZero
 from rbgs.arrays.inputs import check_logits, check_outcome
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.typing import Generator
-from rbgs.doors import at_temperature, check_arguments, settled, temperature_array
+from rbgs.doors import at_temperature, check_kind, check_pathwise, settled, temperature_array
 from rbgs.draw import Draw
 from rbgs.estimators.base import Estimator
 from rbgs.random.source import Drawn, check_source
@@ -40,9 +40,9 @@ def sample(
     Parameters
     ----------
     estimator : Estimator
-        Any but :class:`~rbgs.Reinforce`, whose draws have no derivative. Its temperature may be an
-        array, traced or not, that broadcasts against the batch; there is no derivative for it, nor
-        for the noise.
+        Any whose draws have a derivative; the others, such as :class:`~rbgs.Reinforce`, need the
+        loss: see :func:`expectation`. Its temperature may be an array, traced or not, that
+        broadcasts against the batch; there is no derivative for it, nor for the noise.
     key : JAX key, rbgs.Key or int seed
         None if ``noise`` is given, or if none is needed.
     logits : floating array ``(..., n)``
@@ -65,7 +65,7 @@ def sample(
     ------
     TypeError
         The logits are no JAX or NumPy array or of a dtype that is not real floating, or the
-        estimator is :class:`~rbgs.Reinforce`.
+        estimator uses values of the loss.
     ValueError
         Shapes do not match, there is neither key nor noise, or a derivative for the temperature
         or the noise is asked for.
@@ -84,9 +84,9 @@ def sample(
     >>> bool(gradient[:, 0].sum() < 0 < gradient[:, 2].sum())
     True
     """
-    logits, noise, index, mask = map(_to_jax, (logits, noise, index, mask))
-    convert, make = "jax.dlpack.from_dlpack(logits)", "jax.numpy.asarray(logits)"
-    check_arguments(estimator, logits, jax.Array, "rbgs.jax", convert, make)
+    logits, noise, index, mask = map(to_jax, (logits, noise, index, mask))
+    check_pathwise(estimator, "rbgs.jax.expectation(estimator, key, loss, logits)")
+    check_array(logits)
     axis = check_logits(logits, axis)
     estimator = settled(estimator, logits)
     if isinstance(index, (int, np.integer)):
@@ -96,14 +96,26 @@ def sample(
         noise = estimator.noise(logits, check_source("key", key, logits), axis=axis)
     elif key is not None and noise is not None:
         raise ValueError("both key and noise are given: pass key=None or no noise")
-    temperature = _to_jax(temperature_array(estimator))
+    temperature = to_jax(temperature_array(estimator))
     static = estimator if temperature is None else at_temperature(estimator, 1.0)
     operands = logits, (noise, index, mask), temperature
     value: jax.Array = _value(static, axis, is_drawn, *operands)
     return value
 
 
-def _to_jax(x: Any) -> Any:
+def refuse_derivative(name: str) -> NoReturn:
+    """Raise what is said to those who ask for the derivative for an argument that has none."""
+    raise ValueError(f"no derivative is defined for the {name}: pass jax.lax.stop_gradient({name})")
+
+
+def check_array(logits: Any) -> None:
+    """Raise unless the logits are an array of JAX."""
+    convert, make = "jax.dlpack.from_dlpack(logits)", "jax.numpy.asarray(logits)"
+    check_kind(logits, jax.Array, "rbgs.jax", convert, make)
+
+
+def to_jax(x: Any) -> Any:
+    """Return an array of NumPy as one of JAX, and anything else as it is."""
     return jax.numpy.asarray(x) if isinstance(x, np.ndarray) else x
 
 
@@ -122,9 +134,7 @@ def _value_jvp(
     tangent, (of_noise, _, _), of_temperature = tangents
     for name, other in (("temperature", of_temperature), ("noise", of_noise)):
         if not isinstance(other, (SymbolicZero, type(None))):
-            raise ValueError(
-                f"no derivative is defined for the {name}: pass jax.lax.stop_gradient({name})"
-            )
+            refuse_derivative(name)
     if isinstance(tangent, SymbolicZero):
         value = _value(estimator, axis, is_drawn, logits, others, temperature)
         return value, jax.numpy.zeros_like(value)
@@ -139,7 +149,7 @@ def _value_jvp(
 
 def _draw(estimator: Estimator, axis: int, is_drawn: bool, *operands: Any) -> Draw:
     # JAX hands on constants as arrays of NumPy.
-    logits, (noise, index, mask), temperature = jax.tree.map(_to_jax, operands)
+    logits, (noise, index, mask), temperature = jax.tree.map(to_jax, operands)
     estimator = at_temperature(estimator, temperature)
     source = None
     if is_drawn and noise is not None:

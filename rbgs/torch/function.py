@@ -5,7 +5,6 @@ number of samples. Every row is by itself, so that ``vmap`` only adds rows.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,22 +14,18 @@ from torch.autograd import Function
 
 from rbgs.arrays.rows import categories_first, categories_restored
 from rbgs.arrays.settings import with_own_settings
-from rbgs.doors import at_temperature
+from rbgs.doors import NO_SECOND_DERIVATIVE, at_temperature
 from rbgs.estimators.base import Estimator
 from rbgs.random.source import Drawn
 from rbgs.torch.modes import (
     fits_numpy,
+    full_precision,
     is_batched_by_autograd,
     is_transformed,
     over_batch,
     refuse_compilation,
 )
 from rbgs.torch.skeleton import Skeleton, take_apart
-
-_NO_SECOND_DERIVATIVE = (
-    "the gradient estimate has no derivative for the logits: it holds the random numbers fixed. "
-    "Detach the estimate, or differentiate twice only what follows the sample"
-)
 
 
 def refuse_derivative(name: str) -> None:
@@ -158,11 +153,11 @@ class Constant(Function):
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> Tensor:
-        raise NotImplementedError(_NO_SECOND_DERIVATIVE)
+        raise NotImplementedError(NO_SECOND_DERIVATIVE)
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor) -> Tensor:
-        raise NotImplementedError(_NO_SECOND_DERIVATIVE)
+        raise NotImplementedError(NO_SECOND_DERIVATIVE)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int], x: Tensor) -> tuple[Tensor, int]:
@@ -222,7 +217,7 @@ def _run(function: Callable[..., tuple[Any, ...]], *arguments: Any) -> tuple[Any
     if fits_numpy(tensors):
         results = function(*[_to_numpy(x) if isinstance(x, Tensor) else x for x in arguments])
         return tuple([_to_torch(x) if isinstance(x, np.ndarray) else x for x in results])
-    with _full_precision(tensors[0]):
+    with full_precision(tensors[0]):
         return function(*arguments)
 
 
@@ -237,14 +232,6 @@ def _to_torch(x: np.ndarray[Any, Any]) -> Tensor:
     """Return an array as a contiguous tensor; NumPy copies faster than PyTorch would later."""
     x = np.ascontiguousarray(x)
     return torch.from_numpy(x if x.flags.writeable else x.copy())
-
-
-def _full_precision(like: Tensor) -> AbstractContextManager[Any]:
-    """Keep autocast out: the estimator chooses its own precision."""
-    kind = like.device.type
-    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-        return torch.autocast(kind, enabled=False)
-    return nullcontext()
 
 
 def _in_front(info: Any, in_dims: tuple[int | None, ...], operands: tuple[Any, ...]) -> list[Any]:

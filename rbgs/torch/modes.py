@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -36,6 +37,25 @@ def _is_recorded() -> bool:
 def is_transformed() -> bool:
     """Tell whether forward mode or a transformation of ``torch.func`` is at work."""
     return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+
+
+def full_precision(like: Tensor) -> AbstractContextManager[Any]:
+    """Keep autocast out: the estimator chooses its own precision."""
+    kind = like.device.type
+    return torch.autocast(kind, enabled=False) if _is_autocast(kind) else nullcontext()
+
+
+def callers_precision(like: Tensor) -> Callable[[], AbstractContextManager[Any]]:
+    """Return what makes a context with the autocast of now, for a function of the caller's."""
+    kind = like.device.type
+    if not _is_autocast(kind):
+        return nullcontext
+    dtype = torch.get_autocast_dtype(kind)
+    return lambda: torch.autocast(kind, dtype=dtype)
+
+
+def _is_autocast(kind: str) -> bool:
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def refuse_kinds(**arguments: Any) -> None:

@@ -11,7 +11,7 @@ from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.typing import Generator
 from rbgs.doors import check_pathwise
 from rbgs.estimators.base import Estimator
-from rbgs.torch.sampling import sample
+from rbgs.torch.sampling import INSTEAD, sample
 
 
 class Sampler(torch.nn.Module):
@@ -27,8 +27,8 @@ class Sampler(torch.nn.Module):
     Raises
     ------
     TypeError
-        The temperature is a tensor: call :func:`sample` for that. Or the estimator is none, or
-        :class:`~rbgs.Reinforce`.
+        The temperature is a tensor: call :func:`sample` for that. Or the estimator is none, or one
+        that uses values of the loss.
 
     Notes
     -----
@@ -49,7 +49,7 @@ class Sampler(torch.nn.Module):
     @instead_of(axis="dim")
     def __init__(self, estimator: Estimator, *, dim: int = -1) -> None:
         super().__init__()
-        check_pathwise(estimator)
+        check_pathwise(estimator, INSTEAD)
         self.estimator: Any = estimator
         self.dim = dim
         self.temperature = self.temperature  # check it

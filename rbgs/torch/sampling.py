@@ -1,5 +1,7 @@
 """Samples as tensors: `sample`, and the drop-in for `gumbel_softmax`."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd import Function
@@ -7,7 +9,7 @@ from torch.autograd import Function
 from rbgs.arrays.inputs import check_logits, wide_dtype
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.typing import Generator
-from rbgs.doors import at_temperature, check_arguments, settled, temperature_array
+from rbgs.doors import at_temperature, check_kind, check_pathwise, settled, temperature_array
 from rbgs.estimators.base import Estimator
 from rbgs.estimators.gumbel_rao import GumbelRao
 from rbgs.estimators.relaxation import GumbelSoftmax
@@ -15,6 +17,8 @@ from rbgs.random.noise import uniform_of_torch
 from rbgs.random.source import check_source
 from rbgs.torch.function import CompiledSample, Sample, TransformedSample, refuse_derivative
 from rbgs.torch.modes import is_transformed, refuse_kinds, refuse_transformations
+
+INSTEAD = "rbgs.torch.expectation(estimator, loss, logits)"
 
 
 @instead_of(axis="dim", rng="generator", key="generator")
@@ -39,8 +43,9 @@ def sample(
     Parameters
     ----------
     estimator : Estimator
-        Any but :class:`~rbgs.Reinforce`, whose draws have no derivative. Its temperature may be a
-        tensor that broadcasts against the batch. There is no derivative for it, nor for the noise.
+        Any whose draws have a derivative; the others, such as :class:`~rbgs.Reinforce`, need the
+        loss: see :func:`expectation`. Its temperature may be a tensor that broadcasts against the
+        batch. There is no derivative for it, nor for the noise.
     logits : floating tensor ``(..., n)``
         Unnormalised log-probabilities on any device, contiguous or not.
     generator : torch.Generator, optional
@@ -64,7 +69,7 @@ def sample(
     ------
     TypeError
         The logits are no tensor or of a dtype that is not real floating, a tensor is sparse or
-        distributed, or the estimator is :class:`~rbgs.Reinforce`.
+        distributed, or the estimator uses values of the loss.
     ValueError
         Shapes or devices do not match, or a derivative for the temperature or the noise is asked
         for.
@@ -102,8 +107,8 @@ def sample(
     >>> bool(logits.grad.abs().sum() > 0)
     True
     """
-    convert, make = "torch.from_dlpack(logits)", "torch.tensor(logits)"
-    check_arguments(estimator, logits, Tensor, "rbgs.torch", convert, make)
+    check_pathwise(estimator, INSTEAD)
+    check_tensor(logits)
     estimator = settled(estimator, logits)
     temperature = temperature_array(estimator)
     refuse_kinds(logits=logits, noise=noise, index=index, mask=mask, temperature=temperature)
@@ -130,6 +135,12 @@ def sample(
     operands = (logits, noise, index, mask, temperature)
     value: Tensor = function.apply(static, dim, is_drawn, *operands)[0]
     return value
+
+
+def check_tensor(logits: Any) -> None:
+    """Raise unless the logits are a tensor."""
+    convert, make = "torch.from_dlpack(logits)", "torch.tensor(logits)"
+    check_kind(logits, Tensor, "rbgs.torch", convert, make)
 
 
 @instead_of(axis="dim", rng="generator", key="generator")

@@ -61,3 +61,70 @@ def through(door, *arguments, **options):
     """Return value and vector-Jacobian product of a sample through a door, as NumPy arrays."""
     pytest.importorskip(door)
     return DOORS[door](*arguments, **options)
+
+
+class Framework:
+    """A framework behind one signature: its arrays, functions of them, and their derivatives.
+
+    Attributes
+    ----------
+    xp : module
+        Its functions of arrays.
+    """
+
+    def __init__(self, name):
+        pytest.importorskip(name)
+        if name == "jax":
+            Backend.JAX.load()
+        self.name, self.door = name, importlib.import_module(f"rbgs.{name}")
+        self.xp = importlib.import_module(
+            {"torch": "torch", "jax": "jax.numpy", "autograd": "autograd.numpy"}[name]
+        )
+
+    def array(self, x):
+        """Return an array of NumPy as one of the framework."""
+        return x if self.name == "autograd" else self.xp.asarray(x)
+
+    def expectation(self, estimator, loss, logits, rng, **options):
+        """Call the door."""
+        if self.name == "jax":
+            return self.door.expectation(estimator, rng, loss, logits, **options)
+        if self.name == "torch" and "axis" in options:
+            options["dim"] = options.pop("axis")
+        of_rng = "generator" if self.name == "torch" else "rng"
+        return self.door.expectation(estimator, loss, logits, **{of_rng: rng}, **options)
+
+    def vjp(self, function, *inputs):
+        """Return the value of a function, and its vector-Jacobian product, as NumPy arrays."""
+        if self.name == "torch":
+            leaves = [self.array(x).clone().requires_grad_() for x in inputs]
+            value = function(*leaves)
+
+            def pullback(vector):
+                vector = self.array(np.asarray(vector)).to(value.dtype)
+                found = self.xp.autograd.grad(
+                    value, leaves, vector, retain_graph=True, materialize_grads=True
+                )
+                return [np.asarray(x) for x in found]
+
+            return value.detach().numpy(), pullback
+        if self.name == "jax":
+            value, pull = importlib.import_module("jax").vjp(function, *map(self.array, inputs))
+            return np.asarray(value), lambda vector: [
+                np.asarray(x) for x in pull(self.array(np.asarray(vector, value.dtype)))
+            ]
+        make_vjp = importlib.import_module("autograd").make_vjp
+        pull, value = make_vjp(lambda inputs: function(*inputs))(inputs)
+        return np.asarray(value), lambda vector: list(pull(np.asarray(vector)))
+
+    def second_derivative(self, function, x):
+        """Return the gradient of the sum of the gradient of a scalar function."""
+        if self.name == "torch":
+            leaf = self.array(x).clone().requires_grad_()
+            (first,) = self.xp.autograd.grad(function(leaf), leaf, create_graph=True)
+            return self.xp.autograd.grad(first.sum(), leaf)[0].numpy()
+        grad = importlib.import_module(self.name).grad
+        return np.asarray(grad(lambda x: self.xp.sum(grad(function)(x)))(self.array(x)))
+
+
+FRAMEWORKS = ("torch", "jax", "autograd")

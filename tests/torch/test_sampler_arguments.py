@@ -14,7 +14,7 @@ door = pytest.importorskip("rbgs.torch")
     [
         (rbgs.GumbelRao, "estimator is the class GumbelRao; an instance such as"),
         (0.5, r"estimator is a float; one such as rbgs\.GumbelRao\(0\.5\)"),
-        (rbgs.Reinforce(), r"compute Reinforce\.gradient"),
+        (rbgs.Reinforce(), r"call rbgs\.torch\.expectation\(estimator, loss, logits\), or "),
     ],
 )
 def test_only_estimators_with_a_derivative(wrong, message):

@@ -1,22 +1,16 @@
-"""The door of HIPS autograd: samples of any estimator as NumPy arrays that carry the gradient."""
+"""Samples as arrays that carry the gradient."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
+from autograd.extend import defjvp, defvjp, primitive
+from autograd.tracer import getval, isbox
 
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.typing import Generator
-from rbgs.doors import check_arguments, not_installed, temperature_array
+from rbgs.doors import NO_SECOND_DERIVATIVE, check_kind, check_pathwise, temperature_array
 from rbgs.draw import Draw
 from rbgs.estimators.base import Estimator
-
-try:
-    from autograd.extend import defjvp, defvjp, primitive
-    from autograd.tracer import getval, isbox
-except ModuleNotFoundError as error:
-    raise not_installed(error, "autograd") from None
-
-__all__ = ["sample"]
 
 
 @instead_of(dim="axis", generator="rng", key="rng")
@@ -39,8 +33,9 @@ def sample(
     Parameters
     ----------
     estimator : Estimator
-        Any but :class:`~rbgs.Reinforce`, whose draws have no derivative. There is no derivative
-        for the temperature, nor for the noise.
+        Any whose draws have a derivative; the others, such as :class:`~rbgs.Reinforce`, need the
+        loss: see :func:`expectation`. There is no derivative for the temperature, nor for the
+        noise.
     logits : floating array ``(..., n)``
         Unnormalised log-probabilities, a NumPy array or a box of autograd around one.
     rng, noise, index, mask, axis
@@ -54,8 +49,8 @@ def sample(
     Raises
     ------
     TypeError, ValueError
-        As in :meth:`rbgs.Estimator.sample`; or the estimator is :class:`~rbgs.Reinforce`, the
-        logits no NumPy array, or a derivative for the temperature or the noise is asked for.
+        As in :meth:`rbgs.Estimator.sample`; or the estimator uses values of the loss, the logits
+        are no NumPy array, or a derivative for the temperature or the noise is asked for.
     NotImplementedError
         A second derivative for the logits is asked for. The one for what the first is linear in,
         the gradient of the loss at the value, is there.
@@ -74,16 +69,32 @@ def sample(
     """
     for name, x in (("noise", noise), ("temperature", temperature_array(estimator))):
         if isbox(x):
-            raise ValueError(
-                f"no derivative is defined for the {name}: pass autograd.tracer.getval({name})"
-            )
-    constant = logits
-    while isbox(constant):
-        constant = getval(constant)
-    fix = "numpy.asarray(logits)"
-    check_arguments(estimator, constant, np.ndarray, "rbgs.autograd", fix, fix)
+            refuse_derivative(name)
+    check_pathwise(estimator, "rbgs.autograd.expectation(estimator, loss, logits, rng=rng)")
+    constant = constant_array(logits)
     draw = estimator.sample(constant, rng=rng, noise=noise, index=index, mask=mask, axis=axis)
     return _value(logits, draw)
+
+
+def constant_array(logits: Any) -> Any:
+    """Return logits out of their boxes; raise unless they are an array of NumPy."""
+    constant, fix = unboxed(logits), "numpy.asarray(logits)"
+    check_kind(constant, np.ndarray, "rbgs.autograd", fix, fix)
+    return constant
+
+
+def refuse_derivative(name: str) -> NoReturn:
+    """Raise what is said to those who ask for the derivative for an argument that has none."""
+    raise ValueError(
+        f"no derivative is defined for the {name}: pass autograd.tracer.getval({name})"
+    )
+
+
+def unboxed(x: Any) -> Any:
+    """Return an array out of its boxes, and anything else as it is."""
+    while isbox(x):
+        x = getval(x)
+    return x
 
 
 @primitive
@@ -97,14 +108,12 @@ def _product(vector: Any, logits: Any, draw: Draw) -> Any:
     return draw.vjp(vector)
 
 
-def _refuse(*_: Any) -> Any:
-    raise NotImplementedError(
-        "the gradient estimate has no derivative for the logits: it holds the random numbers "
-        "fixed. Differentiate twice only what follows the sample"
-    )
+def refuse(*_: Any) -> Any:
+    """Raise what is said to those who ask for a second derivative."""
+    raise NotImplementedError(NO_SECOND_DERIVATIVE)
 
 
 defvjp(_value, lambda _, logits, draw: lambda vector: _product(vector, logits, draw), None)
 defjvp(_value, lambda vector, _, logits, draw: _product(vector, logits, draw), None)
-defvjp(_product, lambda _, __, logits, draw: lambda v: _product(v, logits, draw), _refuse, None)
-defjvp(_product, lambda v, _, __, logits, draw: _product(v, logits, draw), _refuse, None)
+defvjp(_product, lambda _, __, logits, draw: lambda v: _product(v, logits, draw), refuse, None)
+defjvp(_product, lambda v, _, __, logits, draw: _product(v, logits, draw), refuse, None)
