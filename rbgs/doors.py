@@ -47,10 +47,11 @@ def check_function(loss: Any) -> None:
         )
 
 
-def check_loss(loss: Any, value: Array, axis: int) -> None:
-    """Raise unless this may be what the function of the caller returned for a value."""
-    check_like("loss(value)", loss, value, "real floating")
-    check_loss_shape("loss(value)", loss, value, axis)
+def check_loss(loss: Any, value: Array, axis: int, asked: str = "loss") -> None:
+    """Raise unless this may be what a function of the caller's returned for a value."""
+    name = f"{asked}(value)"
+    check_like(name, loss, value, "real floating")
+    check_loss_shape(name, loss, value, axis)
 
 
 def one_by_one(

@@ -58,7 +58,7 @@ def test_what_a_control_variate_returns(framework):
         return value
 
     logits = np.zeros((2, 3))
-    with pytest.raises(ValueError, match=r"loss\(value\) has shape \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"control_variate\(value\) has shape \(2, 3\)"):
         framework.vjp(
             lambda logits: framework.expectation(
                 rbgs.Relax(control_variate=wrong), lambda value: value.sum(-1), logits, KEY

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.namespaces import array_namespace, is_torch_array
 from rbgs.arrays.reuse import in_place
 from rbgs.arrays.scalars import is_array
 from rbgs.arrays.tracing import is_traced_by_torch
@@ -68,6 +68,16 @@ def scalar(x: float | Array, like: Array) -> Array:
         # There a number may be symbolic, which the compiler follows through arithmetic alone.
         return xp.zeros((), dtype=like.dtype, device=device(like)) + x
     return xp.asarray(x, dtype=like.dtype, device=device(like))
+
+
+def cumulative_sum(x: Array) -> Array:
+    """Return the cumulative sums along the first axis.
+
+    array-api-compat's function for PyTorch asks a cache, which PyTorch's compiler warns of.
+    """
+    if is_torch_array(x):
+        return x.cumsum(0)
+    return array_namespace(x).cumulative_sum(x, axis=0)
 
 
 def one_hot(index: Array, n: int, dtype: Any) -> Array:

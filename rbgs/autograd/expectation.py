@@ -106,7 +106,8 @@ def expectation(
         return losses
 
     def ask(value: Any, leading: int, derivative: bool = False, function: Any = None) -> Answer:
-        found = _answer(function or loss, value, axis, leading, derivative)
+        name = "control_variate" if function else "loss"
+        found = _answer(function or loss, value, axis, leading, derivative, name)
         if function is not None and isbox(found.loss):
             raise ValueError(
                 "rbgs.autograd cannot train a control variate: use rbgs.torch or rbgs.jax, or make "
@@ -119,13 +120,18 @@ def expectation(
 
 
 def _answer(
-    function: Loss, value: Any, axis: int, leading: int, derivative: bool = False
+    function: Loss,
+    value: Any,
+    axis: int,
+    leading: int,
+    derivative: bool = False,
+    name: str = "loss",
 ) -> Answer:
     """Return the losses of values, each with its derivative for the value if it is needed."""
 
     def checked(value: Any) -> Any:
         found = function(value)
-        check_loss(unboxed(found), unboxed(value), axis)
+        check_loss(unboxed(found), unboxed(value), axis, name)
         return found
 
     def answer(value: Any) -> Answer:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from rbgs.arrays.devices import device
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.rows import Rows, nan_unless
-from rbgs.arrays.simplex import clamp, first_largest, one_hot
+from rbgs.arrays.simplex import clamp, cumulative_sum, first_largest, one_hot
 from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
 from rbgs.estimators.base import Outcome
@@ -94,5 +94,5 @@ def _stick(log_probs: Array) -> tuple[Array, Array]:
     xp = array_namespace(log_probs)
     order = xp.argsort(log_probs, axis=0)
     p = xp.exp(xp.take_along_axis(log_probs, order, axis=0))
-    left = xp.flip(xp.cumulative_sum(xp.flip(p, axis=0), axis=0), axis=0)
+    left = xp.flip(cumulative_sum(xp.flip(p, axis=0)), axis=0)
     return order, p / left

@@ -7,7 +7,7 @@ from rbgs.arrays.devices import device
 from rbgs.arrays.inputs import check_count
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.rows import Rows, nan_unless
-from rbgs.arrays.simplex import clamp, first_largest, one_hot
+from rbgs.arrays.simplex import clamp, cumulative_sum, first_largest, one_hot
 from rbgs.arrays.tracing import constant_when_compiled
 from rbgs.arrays.typing import Array, Generator, Temperature
 from rbgs.draw import Operator
@@ -114,7 +114,7 @@ class Systematic(Estimator):
         xp, n = array_namespace(log_probs), rows.n
         probs = xp.exp(log_probs)
         # Never above 0 where the outcome is impossible, also if a sum in parts is not monotone.
-        below = xp.where(probs > 0, xp.cumulative_sum(probs, axis=0), 0.0)
+        below = xp.where(probs > 0, cumulative_sum(probs), 0.0)
         points = clamp(self._points(rows, uniforms[n, :]), high=1 - xp.finfo(probs.dtype).eps)
         index = first_largest(xp.astype(below > points * xp.max(below, axis=0), xp.int32))
         winner = one_hot(index, n, log_probs.dtype)

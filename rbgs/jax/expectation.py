@@ -110,7 +110,8 @@ def expectation(
     def answer(
         value: jax.Array, leading: int, derivative: bool = False, function: Any = None
     ) -> Answer:
-        return _answer(function or loss, value, axis, leading, derivative)
+        name = "control_variate" if function else "loss"
+        return _answer(function or loss, value, axis, leading, derivative, name)
 
     if has_one_value(estimator):
         return answer(sample(estimator, key, logits, mask=mask, axis=axis), leading).loss
@@ -139,12 +140,14 @@ def expectation(
     return carried
 
 
-def _answer(function: Loss, value: jax.Array, axis: int, leading: int, derivative: bool) -> Answer:
+def _answer(
+    function: Loss, value: jax.Array, axis: int, leading: int, derivative: bool, name: str
+) -> Answer:
     """Return the losses of values, each with its derivative for the value if it is needed."""
 
     def checked(value: jax.Array) -> jax.Array:
         found: jax.Array = to_jax(function(value))
-        check_loss(found, value, axis)
+        check_loss(found, value, axis, name)
         return found
 
     def answer(value: jax.Array) -> Answer:

@@ -135,7 +135,8 @@ def expectation(
     def ask(value: Tensor, leading: int, derivative: bool = False, function: Any = None) -> Answer:
         keep = learned and function is not None
         with precision(), torch.set_grad_enabled(keep):
-            found = _answer(function or loss, value, dim, leading, derivative)
+            name = "control_variate" if function else "loss"
+            found = _answer(function or loss, value, dim, leading, derivative, name)
         return found if keep else _detached(found)
 
     with full_precision(logits), torch.set_grad_enabled(learned):
@@ -223,13 +224,18 @@ def _source(estimator: Estimator, generator: Generator, logits: Tensor, dim: int
 
 
 def _answer(
-    function: Loss, value: Tensor, dim: int, leading: int, derivative: bool = False
+    function: Loss,
+    value: Tensor,
+    dim: int,
+    leading: int,
+    derivative: bool = False,
+    name: str = "loss",
 ) -> Answer:
     """Return the losses of values, each with its derivative for the value if it is needed."""
 
     def checked(value: Tensor) -> Tensor:
         found = function(value)
-        check_loss(found, value, dim)
+        check_loss(found, value, dim, name)
         return found
 
     def answer(value: Tensor) -> Answer:

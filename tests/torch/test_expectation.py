@@ -12,11 +12,7 @@ torch = pytest.importorskip("torch")
 door = pytest.importorskip("rbgs.torch")
 
 # PyTorch's compiler makes an object of this class for itself, and throws its warning away.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
-    # Nor has it rules for the caches of array-api-compat.
-    pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 
 RANDOM = np.random.default_rng(0)
 LOGITS, TANGENT = torch.asarray(RANDOM.normal(size=(2, 5, 4)))
