@@ -18,7 +18,8 @@ from benchmarks.experiments.quadratic import PROBABILITIES, Quadratic
 from benchmarks.measurements.timing import alternate, instructions, ratio
 from benchmarks.output.figures import panels, save
 from benchmarks.output.progress import steps_left
-from rbgs.evaluation.comparison import overall, with_error
+from rbgs.evaluation.comparison import overall
+from rbgs.evaluation.text import with_error
 
 BASE = "ST-GS"
 _ROUNDING = 1e-20

@@ -8,7 +8,7 @@ from rbgs.arrays.rows import Rows, nan_unless
 from rbgs.arrays.simplex import clamp, cumulative_sum, first_largest, one_hot
 from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
-from rbgs.estimators.base import Outcome
+from rbgs.estimators.hooks import Outcome
 from rbgs.estimators.loss import Loss
 from rbgs.estimators.score_function import ScoreFunctionEstimator
 

@@ -8,7 +8,8 @@ from rbgs.arrays.scalars import as_float, is_array
 from rbgs.arrays.simplex import clamp, softmax
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.draw import FixedPoints
-from rbgs.estimators.base import Estimator, Outcome
+from rbgs.estimators.base import Estimator
+from rbgs.estimators.hooks import Outcome
 
 _LARGEST_GAP = 1e30
 

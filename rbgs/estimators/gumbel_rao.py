@@ -10,7 +10,8 @@ from rbgs.conditional.control_variate import HIGHEST_TEMPERATURE, pays
 from rbgs.conditional.quadrature import ConditionalExpectation
 from rbgs.conditional.samples import ConditionalSamples
 from rbgs.draw import FixedPoints, Operator
-from rbgs.estimators.base import Estimator, Outcome
+from rbgs.estimators.base import Estimator
+from rbgs.estimators.hooks import Outcome
 
 # Samples by default, and from how many categories on the fewer ones.
 _MANY, _FEW, _MANY_CATEGORIES = 16, 8, 64

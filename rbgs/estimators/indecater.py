@@ -7,7 +7,7 @@ from rbgs.arrays.devices import device
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
-from rbgs.estimators.base import Outcome
+from rbgs.estimators.hooks import Outcome
 from rbgs.estimators.loss import Loss
 from rbgs.estimators.score_function import ScoreFunctionEstimator
 

@@ -6,7 +6,7 @@ from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.simplex import jacobian_product
 from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
-from rbgs.estimators.base import Outcome
+from rbgs.estimators.hooks import Outcome
 from rbgs.estimators.loss import Loss
 from rbgs.estimators.score_function import ScoreFunctionEstimator, score
 

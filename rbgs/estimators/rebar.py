@@ -12,7 +12,7 @@ from rbgs.arrays.scalars import as_float, is_array
 from rbgs.arrays.settings import own_settings
 from rbgs.arrays.typing import Array, Generator, Oracle, Temperature
 from rbgs.draw import Operator
-from rbgs.estimators.base import Outcome
+from rbgs.estimators.hooks import Outcome
 from rbgs.estimators.loss import Loss, beside
 from rbgs.estimators.relaxation import drawn_point
 from rbgs.estimators.running import RunningCoefficient

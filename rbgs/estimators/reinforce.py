@@ -9,7 +9,7 @@ from rbgs.arrays.scalars import as_float, check_ordinary
 from rbgs.arrays.simplex import clamp
 from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
-from rbgs.estimators.base import Outcome
+from rbgs.estimators.hooks import Outcome
 from rbgs.estimators.loss import Loss, beside
 from rbgs.estimators.running import RunningDeviation, RunningMean
 from rbgs.estimators.score_function import ScoreFunctionEstimator, score

@@ -10,8 +10,9 @@ from rbgs.arrays.reuse import in_place
 from rbgs.arrays.simplex import softmax
 from rbgs.arrays.typing import Temperature
 from rbgs.draw import FixedPoints, WeightedSum
-from rbgs.estimators.base import Estimator, Outcome
+from rbgs.estimators.base import Estimator
 from rbgs.estimators.gumbel_rao import conditional_samples, limit_points
+from rbgs.estimators.hooks import Outcome
 
 
 @dataclass(frozen=True, eq=False, repr=False)

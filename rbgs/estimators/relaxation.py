@@ -6,7 +6,8 @@ from rbgs.arrays.inputs import check_temperature
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.conditional.samples import ConditionalSamples
 from rbgs.draw import FixedPoints, Operator
-from rbgs.estimators.base import Estimator, Outcome
+from rbgs.estimators.base import Estimator
+from rbgs.estimators.hooks import Outcome
 
 
 def drawn_point(outcome: Outcome) -> FixedPoints:

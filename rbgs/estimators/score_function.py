@@ -5,7 +5,8 @@ from abc import abstractmethod
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
-from rbgs.estimators.base import Estimator, Outcome
+from rbgs.estimators.base import Estimator
+from rbgs.estimators.hooks import Outcome
 from rbgs.estimators.loss import Loss
 
 

@@ -6,7 +6,8 @@ from rbgs.arrays.inputs import check_temperature
 from rbgs.arrays.simplex import softmax
 from rbgs.arrays.typing import Temperature
 from rbgs.draw import FixedPoints
-from rbgs.estimators.base import Estimator, Outcome
+from rbgs.estimators.base import Estimator
+from rbgs.estimators.hooks import Outcome
 from rbgs.estimators.relaxation import drawn_point
 
 

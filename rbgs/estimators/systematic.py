@@ -11,7 +11,8 @@ from rbgs.arrays.simplex import clamp, cumulative_sum, first_largest, one_hot
 from rbgs.arrays.tracing import constant_when_compiled
 from rbgs.arrays.typing import Array, Generator, Temperature
 from rbgs.draw import Operator
-from rbgs.estimators.base import Estimator, Outcome, check_estimator
+from rbgs.estimators.base import Estimator, check_estimator
+from rbgs.estimators.hooks import Outcome
 from rbgs.random.noise import exponential
 
 

@@ -208,6 +208,9 @@ def _multi_sample(losses: Array, chances: Array, samples: int) -> tuple[Array, A
         others = xp.reshape(others[:, None, ...] + evidence, (-1, *least.shape))
         together = xp.reshape(together[:, None, ...] * chances, (-1, *least.shape))
     total = evidence[:, None, ...] + others
-    bound = least - xp.log(total / samples)
-    share = evidence[:, None, ...] / total
-    return samples * xp.sum(together * bound, axis=1), samples * xp.sum(together * share, axis=1)
+    together = samples * together
+
+    def mean(x: Array) -> Array:
+        return xp.sum(xp.where(together > 0, together * x, 0.0), axis=1)
+
+    return mean(least - xp.log(total / samples)), mean(evidence[:, None, ...] / total)

@@ -13,9 +13,10 @@ from rbgs.arrays.typing import Array, Generator, Oracle
 from rbgs.estimators.base import Estimator, check_estimator
 from rbgs.estimators.running import RunningCoefficient, RunningDeviation, RunningMean
 from rbgs.estimators.systematic import Systematic
-from rbgs.evaluation.compare import Measurement
-from rbgs.evaluation.comparison import Comparison, Moments, optional, overall, with_error
+from rbgs.evaluation.comparison import Comparison, Moments, overall
+from rbgs.evaluation.measurement import Measurement
 from rbgs.evaluation.picture import draw_curves
+from rbgs.evaluation.text import optional, with_error
 
 _GRID = tuple(2.0**k for k in range(-4, 4))  # 1/16 to 8
 _RUNNING = (RunningCoefficient, RunningDeviation, RunningMean)

@@ -82,7 +82,7 @@ def test_compare_does_not_depend_on_the_chunks(monkeypatch):
     estimator = rbgs.StraightThroughGumbelSoftmax(0.5)
     logits = np.stack([LOGITS, -LOGITS])
     (whole,) = rbgs.compare([estimator], ORACLE, logits, draws=1003, rng=0)
-    monkeypatch.setattr("rbgs.evaluation.compare._CHUNK", 5 * logits.size)
+    monkeypatch.setattr("rbgs.evaluation.measurement._CHUNK", 5 * logits.size)
     (chunked,) = rbgs.compare([estimator], ORACLE, logits, draws=1003, rng=0)
     for statistic in ("bias2", "bias2_se", "variance", "variance_se", "mse", "mse_se"):
         np.testing.assert_allclose(getattr(whole, statistic), getattr(chunked, statistic))

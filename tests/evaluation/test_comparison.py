@@ -9,7 +9,8 @@ from backends import to_numpy
 from cases import CASES, exp_oracle, quadratic
 
 import rbgs
-from rbgs.evaluation.comparison import label, overall, with_error
+from rbgs.evaluation.comparison import overall
+from rbgs.evaluation.text import label, with_error
 
 LOGITS = np.random.default_rng(0).normal(size=(5, 3))
 ESTIMATORS = [
