@@ -7,6 +7,8 @@ import tomllib
 import pytest
 from documents import PAGES, ROOT, blocks, run, scripts
 
+import rbgs
+
 COMMAND = re.compile(r"(?:nox|python3?|pip) -?\w")
 PROJECT = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text())["project"]
 EXTRAS = set(PROJECT["optional-dependencies"])
@@ -104,3 +106,8 @@ def test_pictures_have_a_caption_and_their_section_the_command(page):
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", page.read_text()):
         assert page.parent.joinpath(link).exists(), link
+
+
+def test_every_public_name_is_in_the_reference():
+    shown = set(re.findall(r"auto\w+:: (\w+)", (ROOT / "docs/reference.md").read_text()))
+    assert set(rbgs.__all__) <= shown
