@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from backends import Backend, to_numpy
-from cases import ESTIMATORS, NUMBERED, PATHWISE, SEVERAL_DRAWS, WITH_TEMPERATURE, name
+from cases import CASES, ESTIMATORS, NUMBERED, PATHWISE, SEVERAL_DRAWS, WITH_TEMPERATURE, name
 
 import rbgs
 
@@ -318,3 +318,61 @@ def test_each_of_several_draws_has_the_law_of_the_logits(estimator):
     for value in estimator.sample(np.tile(logits, (count, 1)), rng=0).value:
         error = np.sqrt(p * (1 - p) / count)
         assert np.all(np.abs(value.mean(axis=0) - p) <= 5 * error)
+
+
+def overwriting(oracle):
+    """Return an oracle that leaves other numbers in the value."""
+
+    def overwriting_oracle(value):
+        answer = oracle(value + 0)
+        value[...] = 7
+        return answer
+
+    return overwriting_oracle
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("library", [np.asarray, "torch"], ids=["numpy", "torch"])
+@pytest.mark.parametrize("axis", [-1, -2])
+@pytest.mark.parametrize("estimator", CASES, ids=name)
+def test_an_oracle_may_overwrite_the_value(library, estimator, axis):
+    if isinstance(estimator, rbgs.Relax):
+        if axis == -2:
+            pytest.skip("its control variate sums along the last axis")
+        control_variate = overwriting(estimator.control_variate)
+        estimator = dataclasses.replace(estimator, control_variate=control_variate)
+
+    def oracle(value):
+        return (value**2 * weights).sum(axis), 2 * value * weights
+
+    asarray = pytest.importorskip("torch").asarray if library == "torch" else library
+    logits, weights = asarray(logits_of((4, 4))), asarray(logits_of((4, 4)) + 2)
+    expected, found = (
+        estimator.gradient(each, logits, rng=0, axis=axis) for each in (oracle, overwriting(oracle))
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_draw_does_not_depend_on_its_value_afterwards():
+    for estimator in PATHWISE:
+        draw = estimator.sample(logits_of((2, 3)), rng=0)
+        before = draw.jacobian()
+        draw.value[...] = 7
+        np.testing.assert_array_equal(draw.jacobian(), before)
+
+
+@pytest.mark.parametrize("library", [np.asarray, "torch"], ids=["numpy", "torch"])
+def test_an_oracle_may_overwrite_the_values_that_are_enumerated(library):
+    asarray = pytest.importorskip("torch").asarray if library == "torch" else library
+    logits = asarray(logits_of((2, 3)))
+
+    def oracle(value):
+        return (value[..., 0, :] * value[..., 1, :]).sum(-1) + value[..., 0, 1]
+
+    for samples in (1, 2):
+        expected, found = (
+            rbgs.exact_gradient(each, logits, samples=samples)
+            for each in (oracle, overwriting(oracle))
+        )
+        np.testing.assert_allclose(found, expected)

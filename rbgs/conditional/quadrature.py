@@ -27,6 +27,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from rbgs.arrays.devices import device
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.simplex import clamp, log_of_largest, one_hot
@@ -107,7 +109,11 @@ class ConditionalExpectation(WeightedPoints):
             count, some_u = stop - start, u[start:stop]
             rates = xp.matrix_transpose(probs)[:, None, :, None] * some_u[:, None, None]
             rates = rates * (odds if odds.ndim == 1 else odds[:, None, None, :])
-            survival = xp.reshape(-xp.expm1(-rates), (rows, count * n, _NODES_R))  # 1 - F
+            # NumPy multiplies the matrices of a stack one by one, each shared out between threads
+            # that wait for each other: where all rows have one kernel, they make one matrix.
+            one_matrix = odds.ndim == 1 and isinstance(rates, np.ndarray)
+            stack = (rows * count * n,) if one_matrix else (rows, count * n)
+            survival = xp.reshape(-xp.expm1(-rates), (*stack, _NODES_R))  # 1 - F
             shape = (rows, count, n, _NODES_T)
             phi = 1 - xp.reshape(xp.matmul(survival, kernel_phi), shape)
             phi = clamp(phi, low=least)

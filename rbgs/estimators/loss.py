@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from rbgs.arrays.inputs import check_broadcast, check_like
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.oracle import Answer
+from rbgs.arrays.reuse import copied
 from rbgs.arrays.rows import Rows
 from rbgs.arrays.scalars import float_beside
 from rbgs.arrays.typing import Array
@@ -49,7 +50,7 @@ class Loss:
 
         The loss has its own shape, the derivative is ``(n, rows)``.
         """
-        answer = self._answer(self.rows.restore(points), 0, derivative, function)
+        answer = self._answer(self.rows.restore(copied(points)), 0, derivative, function)
         if answer.cotangent is None:
             return answer
         return answer._replace(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from rbgs.arrays.inputs import check_temperature
+from rbgs.arrays.reuse import copied
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.conditional.samples import ConditionalSamples
 from rbgs.draw import FixedPoints, Operator
@@ -65,4 +66,4 @@ class GumbelSoftmax(Estimator):
 
     def _value(self, outcome: Outcome, operator: Operator | None) -> Array:
         assert isinstance(operator, FixedPoints)
-        return operator.points[0]
+        return copied(operator.points[0])

@@ -3,6 +3,7 @@ r"""What the score-function estimators share: :math:`\nabla \log p(D) = D - p`, 
 from abc import abstractmethod
 
 from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.reuse import copied
 from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
 from rbgs.estimators.base import Estimator
@@ -17,6 +18,9 @@ class ScoreFunctionEstimator(Estimator):
 
     def _operator(self, outcome: Outcome) -> None:
         return None
+
+    def _value(self, outcome: Outcome, operator: Operator | None) -> Array:
+        return copied(outcome.winner)  # which the estimate is made of
 
     @property
     def _needs_derivative(self) -> bool:

@@ -255,7 +255,7 @@ def overall(moments: Moments) -> Overall:
         label(moments.estimator),
         moments.draws,
         moments.evaluations,
-        bias2 if abs(bias2) > _ROUNDING * mse else 0.0,
+        0.0 if abs(bias2) <= _ROUNDING * mse else bias2,
         error(moments.bias2_se),
         mean(moments.variance),
         error(moments.variance_se),

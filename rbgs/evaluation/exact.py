@@ -188,9 +188,12 @@ def joint_outcomes(
 
 
 def _restored(rows: Rows, x: Array) -> Array:
-    """Return an array with the categories last in the layout and dtype of the logits."""
+    """Return an array with the categories last in the layout and dtype of the logits.
+
+    It is a copy: an oracle may overwrite it.
+    """
     xp = array_namespace(x)
-    return xp.moveaxis(xp.astype(x, rows.dtype, copy=False), -1, rows.axis)
+    return xp.moveaxis(xp.astype(x, rows.dtype, copy=True), -1, rows.axis)
 
 
 def _multi_sample(losses: Array, chances: Array, samples: int) -> tuple[Array, Array]:

@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
+from rbgs.arrays.inputs import detached
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.scalars import as_float
 from rbgs.arrays.typing import Array, Generator, Oracle
@@ -204,10 +205,14 @@ def _checked(temperatures: Iterable[float]) -> list[float]:
         raise TypeError(
             f"temperatures is {temperatures!r}; a list such as [0.1, 0.3, 1.0] is wanted"
         )
-    numbers = [as_float("one of the temperatures", x) for x in temperatures]
-    for x in numbers:
-        if not isinstance(x, float):
-            raise TypeError("one of the temperatures is an array with axes; numbers are wanted")
+    numbers = []
+    for x in temperatures:
+        number = as_float("one of the temperatures", x)
+        if not isinstance(number, float):
+            if number.ndim:
+                raise TypeError("one of the temperatures is an array with axes; numbers are wanted")
+            number = float(detached(number))
+        numbers.append(number)
     if not numbers:
         raise ValueError("temperatures is empty; a list such as [0.1, 0.3, 1.0] is wanted")
     return sorted(set(numbers))

@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rbgs
+from rbgs.conditional import quadrature
 
 REFERENCE = json.loads(
     Path(__file__).parents[1].joinpath("support", "reference_values.json").read_text()
@@ -172,3 +174,18 @@ def test_gumbel_rao_never_has_more_error(temperature):
     # Where the temperature is low the gain is far beyond the error.
     if temperature <= 0.5:
         assert moments[0].mse > moments[3].mse + 5 * np.hypot(moments[0].mse_se, moments[3].mse_se)
+
+
+def test_numpy_multiplies_one_matrix_for_all_rows(monkeypatch):
+    """A stack of small ones makes its threads wait for each other once for each."""
+    xp, axes = quadrature.array_namespace(np.zeros(1)), []
+
+    def matmul(a, b):
+        axes.append(a.ndim)
+        return xp.matmul(a, b)
+
+    recording = SimpleNamespace(**vars(xp) | {"matmul": matmul})
+    monkeypatch.setattr(quadrature, "array_namespace", lambda _: recording)
+    draw = rbgs.GumbelRao(0.5, sampling="exact").sample(np.zeros((20, 3)), rng=0)
+    draw.vjp(np.ones((20, 3)))
+    assert set(axes) == {2}

@@ -58,7 +58,9 @@ def test_the_table_has_means_over_the_losses_and_the_price_of_an_evaluation(xp):
 
 def test_tables_of_one_loss_of_none_and_of_no_estimator():
     assert "One loss" in repr(compared(logits=LOGITS[0]))
-    assert "nan" in repr(compared(logits=LOGITS[:0]))
+    for logits in (LOGITS[:0], LOGITS * np.nan):
+        means = overall(compared(logits=logits)[0])
+        assert np.isnan([means.bias2, means.variance, means.mse]).all()
     assert repr(compared(estimators=[])).startswith("estimator")
 
 

@@ -37,7 +37,7 @@ def test_the_best_temperature_is_near_that_of_a_fine_grid():
 
 def test_given_temperatures_on_every_library(xp):
     oracle, logits = quadratic(xp, TARGET, WEIGHTS), xp.asarray(LOGITS)
-    temperatures = [2.0, 0, np.float32(0.5), 2]
+    temperatures = [2.0, 0, np.float32(0.5), xp.asarray(2)]
     tuning = rbgs.tune(
         rbgs.GumbelRao(0.3, sampling="exact"),
         oracle,
