@@ -44,7 +44,8 @@ def compare(
     Parameters
     ----------
     estimators : sequence of Estimator
-        What to compare. With an int seed or a key all of them get the same randomness.
+        What to compare. With an int seed or a key all of them get the same randomness. What has
+        state, such as :class:`~rbgs.RunningMean`, goes on from it.
     oracle : callable
         ``oracle(value)`` returns what it does for ``gradient``. The value has a further leading
         axis, of draws, and so have the answers; for an estimator that evaluates the loss at several

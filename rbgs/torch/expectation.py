@@ -78,7 +78,8 @@ def expectation(
     Raises
     ------
     TypeError
-        As in :func:`sample`; or the loss is no function, or does not return a floating tensor.
+        As in :func:`sample`; or the loss is no function, does not return a floating tensor, or does
+        not depend on the value where its derivative is needed.
     ValueError
         As in :func:`sample`; or what the loss returns has another shape.
     NotImplementedError
@@ -239,7 +240,7 @@ def _answer(
         return found
 
     def answer(value: Tensor) -> Answer:
-        return _with_derivative(checked, value) if derivative else Answer(checked(value))
+        return _with_derivative(checked, value, name) if derivative else Answer(checked(value))
 
     return one_by_one(answer, value, leading, torch.stack)
 
@@ -248,7 +249,7 @@ def _detached(answer: Answer) -> Answer:
     return Answer(*[x if x is None else x.detach() for x in answer])
 
 
-def _with_derivative(function: Loss, value: Tensor) -> Answer:
+def _with_derivative(function: Loss, value: Tensor, name: str) -> Answer:
     """Return the losses of a value and their derivative, itself differentiable where that counts.
 
     That is where gradients are recorded.
@@ -261,9 +262,16 @@ def _with_derivative(function: Loss, value: Tensor) -> Answer:
         else:
             leaf = value.detach().requires_grad_()
             losses = function(leaf)
-            cotangent = torch.zeros_like(value)
+            cotangent = None
             if losses.requires_grad:
                 (cotangent,) = torch.autograd.grad(
-                    losses.sum(), leaf, create_graph=keep, materialize_grads=True
+                    losses.sum(), leaf, create_graph=keep, allow_unused=True
+                )
+            if cotangent is None:
+                raise TypeError(
+                    f"the estimator needs the derivative of {name}(value), but for PyTorch that "
+                    "does not depend on the value: an argmax, an index, detach() or "
+                    "torch.no_grad() in between has no derivative. Write it with the value "
+                    "itself, or take an estimator that needs values alone, such as rbgs.Reinforce"
                 )
     return Answer(losses, cotangent)

@@ -19,6 +19,7 @@ LOGITS, TANGENT = torch.asarray(RANDOM.normal(size=(2, 5, 4)))
 DECODER, OTHER = torch.asarray(RANDOM.normal(size=(2, 4, 2)))
 KEY = rbgs.Key(0)
 REINFORCE = rbgs.Reinforce("leave_one_out", samples=3)
+REINMAX = rbgs.ReinMax()
 TWO = rbgs.GumbelRao(0.5), rbgs.Systematic(rbgs.ReinMax(), 3)
 
 
@@ -267,3 +268,18 @@ def test_no_warning_is_raised():
         warnings.simplefilter("error")
         for estimator in map(of_torch, CASES):
             gradients(expected(estimator))
+
+
+@pytest.mark.parametrize("estimator", [rbgs.MuProp(), rbgs.Rebar(), rbgs.Systematic(REINMAX, 2)])
+def test_a_loss_without_the_derivative_that_is_needed(estimator):
+    table = torch.asarray(RANDOM.normal(size=4)).requires_grad_()
+    logits = LOGITS.clone().requires_grad_()
+    for loss in (
+        lambda value: table[value.argmax(dim=-1)],
+        lambda value: value.detach() @ table,
+        lambda value: value.argmax(dim=-1).double(),
+    ):
+        with pytest.raises(TypeError, match=r"needs the derivative of loss\(value\).*argmax"):
+            door.expectation(estimator, loss, logits, generator=KEY)
+        door.expectation(REINFORCE, loss, logits, generator=KEY).sum().backward()
+    assert logits.grad.abs().sum() > 0
