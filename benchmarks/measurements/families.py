@@ -25,7 +25,12 @@ ESTIMATORS = {
 
 
 def table(rounds: int) -> Table:
-    """Time all of them, on the compiled engine if there is one."""
+    """Time all of them, on the compiled engine if there is one.
+
+    Until a program has freed a large array, glibc gives the memory of small ones back each time,
+    and fetches it page by page again: that would be half of the time.
+    """
+    np.ones(2**21)  # 16 MiB, freed at once
     rbgs.set_compiled(True)
     engine = "fast" if rbgs.is_compiled() else "NumPy"
     setting = f"float32, {engine}, {rbgs.get_num_threads()} threads, {instructions()}"
