@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rbgs.arrays.inputs import check_broadcast, check_like
-from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.oracle import Answer
 from rbgs.arrays.reuse import copied
 from rbgs.arrays.rows import Rows
@@ -60,9 +59,8 @@ class Loss:
     def at_many(self, points: Array) -> Array:
         """Return the losses at points ``(n, count, rows)``, along a new leading axis."""
         n, count, _ = points.shape
-        xp = array_namespace(points)
-        flat = xp.reshape(points, (n, -1))
-        return self._answer(self.rows.repeat(count).restore(flat), 1, False).loss
+        many = self.rows.repeat(count)
+        return self._answer(many.restore(many.merge(points, n)), 1, False).loss
 
     def _answer(self, *arguments: Any) -> Answer:
         with self._settings():

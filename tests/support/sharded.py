@@ -90,9 +90,18 @@ def check_all_of_a_draw_on_an_explicit_mesh(logits):
     def oracle(value):
         return (value**2).sum(axis=-1), value, value
 
+    def shared(value):
+        total = (value * jax.numpy.arange(value.shape[-1])).sum(axis=(-2, -1))
+        slope = 2 * total[..., None, None] * jax.numpy.arange(value.shape[-1])
+        return total**2, jax.numpy.broadcast_to(slope, value.shape)
+
     def results(logits):
         draw = estimator.sample(logits, rng=key)
         return (
+            *(
+                other.gradient(shared, logits, rng=key)
+                for other in (rbgs.IndeCateR(), rbgs.DisARM(), rbgs.MuProp(), rbgs.Rebar())
+            ),
             draw.index,
             draw.jacobian(),
             estimator.gradient(oracle, logits, rng=key),
