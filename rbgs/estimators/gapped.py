@@ -94,10 +94,7 @@ def _check_gap(gap: float | str) -> float | str:
 def _mean_lead(log_probs: Array, won: Array) -> Array:
     r"""Return :math:`-\log(1 - p_i) / p_i` for the outcome i, ``(rows,)``."""
     xp = array_namespace(log_probs)
-    winner, probs = xp.astype(won, log_probs.dtype), xp.exp(log_probs)
-    tiny = xp.finfo(log_probs.dtype).smallest_normal
-    taken = clamp(xp.sum(winner * probs, axis=0), low=tiny)
-    left = xp.sum((1 - winner) * probs, axis=0)
-    # Of p and 1 - p the smaller one has all its digits.
-    log_left = xp.where(taken < 0.5, xp.log1p(-clamp(taken, high=0.5)), xp.log(left))
-    return -log_left / taken
+    log_lost = xp.log(xp.sum(xp.where(won, 0.0, xp.exp(log_probs)), axis=0))
+    # p is 1 - exp(log_lost), and where the outcome is improbable the lead is 1.
+    log_lost = clamp(log_lost, high=-xp.finfo(log_probs.dtype).smallest_normal)
+    return log_lost / xp.expm1(log_lost)
