@@ -136,6 +136,11 @@ class Rows:
         shared = tuple(range(loss.ndim, x.ndim))
         return array_namespace(x).sum(x, axis=shared) if shared else x
 
+    def one_hot(self, index: Array) -> Array:
+        """Return the one-hot vectors ``(n, rows)`` of outcomes; NaN where a row is not valid."""
+        vectors = one_hot(index, self.n, self.log_probs.dtype)
+        return vectors + nan_unless(self.valid, vectors)
+
     def index(self, index: Array | int) -> Array:
         """Return a given outcome as an integer array ``(rows,)``."""
         xp = array_namespace(self.log_probs)

@@ -6,9 +6,8 @@ from rbgs.arrays.inputs import check_logits, wide_dtype
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.oracle import Answer, evaluate
-from rbgs.arrays.rows import Rows, categories_first, nan_unless, possible, rows_of_logits
+from rbgs.arrays.rows import Rows, categories_first, possible, rows_of_logits
 from rbgs.arrays.settings import callers_settings, own_settings, with_own_settings
-from rbgs.arrays.simplex import one_hot
 from rbgs.arrays.typing import Array, Generator, Oracle
 from rbgs.draw import Draw, Operator
 from rbgs.estimators.hooks import Hooks, Outcome
@@ -66,7 +65,6 @@ class Estimator(Hooks):
         return self._drawn(rng, self._noise_shape(logits.shape, axis), like)
 
     @instead_of(dim="axis", generator="rng", key="rng")
-    @with_own_settings
     def sample(
         self,
         logits: Array,
@@ -164,8 +162,7 @@ class Estimator(Hooks):
             drawn = rows.index(index)
             rows = rows.only(possible(rows, drawn))
             drawn = xp.where(rows.valid, drawn, -1)  # and the caller may overwrite the one given
-            winner = one_hot(drawn, rows.n, rows.log_probs.dtype)
-            winner = winner + nan_unless(rows.valid, winner)
+            winner = rows.one_hot(drawn)
         return Outcome(rows, temperature, drawn, winner, exponentials, key)
 
     def _restored_value(self, outcome: Outcome, operator: Operator | None) -> Array:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.namespaces import array_namespace
-from rbgs.arrays.rows import Rows, nan_unless
-from rbgs.arrays.simplex import clamp, cumulative_sum, first_largest, one_hot
+from rbgs.arrays.rows import Rows
+from rbgs.arrays.simplex import clamp, cumulative_sum, first_largest
 from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
 from rbgs.estimators.hooks import Outcome
@@ -64,8 +64,7 @@ class DisARM(ScoreFunctionEstimator):
             place = first_largest(xp.astype(taken | is_last, log_probs.dtype))
             drawn.append(xp.take_along_axis(order, place[None, :], axis=0)[0, :])
         index = xp.concat(drawn, axis=0)
-        winner = one_hot(index, n, log_probs.dtype)
-        return index, winner + nan_unless(xp.concat([rows.valid, rows.valid], axis=0), winner), None
+        return index, rows.repeat(2).one_hot(index), None
 
     def _estimate(self, outcome: Outcome, operator: Operator | None, loss: Loss) -> Array:
         xp, losses = array_namespace(outcome.winner), loss.answer.loss

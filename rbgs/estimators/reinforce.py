@@ -97,9 +97,8 @@ class Reinforce(ScoreFunctionEstimator):
     @property
     def _function_of_outcome(self) -> bool:
         states = (RunningMean, RunningDeviation)
-        return self.samples == 1 and not any(
-            isinstance(x, states) for x in (self.baseline, self.scale)
-        )
+        has_state = any(isinstance(x, states) for x in (self.baseline, self.scale))
+        return super()._function_of_outcome and not has_state
 
     @property
     def _unbiased(self) -> bool:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from rbgs.arrays.devices import device
 from rbgs.arrays.inputs import check_count
 from rbgs.arrays.namespaces import array_namespace
-from rbgs.arrays.rows import Rows, nan_unless
-from rbgs.arrays.simplex import clamp, cumulative_sum, first_largest, one_hot
+from rbgs.arrays.rows import Rows
+from rbgs.arrays.simplex import clamp, cumulative_sum, first_largest
 from rbgs.arrays.tracing import constant_when_compiled
 from rbgs.arrays.typing import Array, Generator, Temperature
 from rbgs.draw import Operator
@@ -118,9 +118,7 @@ class Systematic(Estimator):
         below = xp.where(probs > 0, cumulative_sum(probs), 0.0)
         points = clamp(self._points(rows, uniforms[n, :]), high=1 - xp.finfo(probs.dtype).eps)
         index = first_largest(xp.astype(below > points * xp.max(below, axis=0), xp.int32))
-        winner = one_hot(index, n, log_probs.dtype)
-        winner = winner + nan_unless(rows.valid, winner)
-        return index, winner, exponential(uniforms[:n, :])
+        return index, rows.one_hot(index), exponential(uniforms[:n, :])
 
     def _points(self, rows: Rows, shifts: Array) -> Array:
         """Return where the outcomes are looked up."""
