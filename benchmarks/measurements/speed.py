@@ -5,11 +5,9 @@ median of the ratios within a round. The floor is one log, log1p, exp and divisi
 and sample, as this NumPy runs them over the same threads.
 """
 
-import ctypes
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -19,7 +17,8 @@ from rich.table import Table
 
 import rbgs
 from benchmarks.experiments import estimators
-from benchmarks.measurements import drop_in, families, overheads, peers
+from benchmarks.measurements import drop_in, families, overheads, peers, structures
+from benchmarks.measurements.memory import peak_memory
 from benchmarks.measurements.timing import alternate, instructions, ratio
 from benchmarks.output.progress import steps_left
 
@@ -59,23 +58,6 @@ def contenders(
         named["rbgs GR, JAX fast"] = peers.ours_in_jax(default, *data, compiled=True)
         named["rbgs GR-MC, fast"] = peers.ours(paper, *data, compiled=True)
     return named
-
-
-def peak_memory(call: peers.Call) -> float:
-    """Return by how many MiB the resident memory grows at its peak (Linux; NaN elsewhere)."""
-    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    if not reset.exists():
-        return float("nan")
-
-    def read(field: str) -> float:
-        line = next(x for x in status.read_text().splitlines() if x.startswith(field))
-        return int(line.split()[1]) / 1024
-
-    ctypes.CDLL(None).malloc_trim(0)
-    before = read("VmRSS")
-    reset.write_text("5")  # the peak starts anew
-    call()
-    return max(0.0, read("VmHWM") - before)
 
 
 def floor(elements: int) -> float:
@@ -128,7 +110,7 @@ def main(
                 tables.append(
                     table(f"({shape}, {n}), K = {samples}, τ = {tau}", times, memory, elements)
                 )
-    further = (overhead_table(rounds), families.table(8 * rounds))
+    further = (overhead_table(rounds), families.table(8 * rounds), *structures.tables(rounds))
     for each in (*drop_in.tables(8 * rounds), *tables, *further):
         console.print(each)
 
