@@ -16,7 +16,7 @@ from rich.table import Table
 
 import rbgs
 from benchmarks.experiments import estimators
-from benchmarks.measurements import peers
+from benchmarks.measurements import peers, structured_variance
 from benchmarks.measurements.timing import alternate, ratio
 from benchmarks.output.figures import panels, save
 from benchmarks.output.progress import steps_left
@@ -143,15 +143,25 @@ def main(
     console, results = Console(), {}
     grid = list(itertools.product(CATEGORIES, SAMPLES, SPREADS, TEMPERATURES))
     with steps_left() as progress:
-        task = progress.add_task("variance", total=len(grid))
+        task = progress.add_task("variance", total=len(grid) + structured_variance.STEPS)
+
+        def tick() -> None:
+            progress.advance(task)
+
         for n, samples, spread, temperature in grid:
             results[n, samples, spread, temperature] = reduction(
                 n, temperature, samples, spread, rows
             )
-            progress.advance(task)
+            tick()
+        structured = [
+            structured_variance.gain_table(rows, tick),
+            structured_variance.error_table(5 * rows, tick),
+        ]
     console.print(factor_table(results))
     draw_figure(figure, results)
     console.print(headline_table(rounds))
+    for table in structured:
+        console.print(table)
     console.print(f"figure: {figure}")
 
 
