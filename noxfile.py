@@ -143,6 +143,18 @@ def listops(session):
 
 
 @nox.session
+def features(session):
+    """Feature selection, exactly k of the digits' pixels in every forward pass: table and figure."""
+    benchmark(session, "experiments.feature_selection", extras="benchmarks,torch,fast")
+
+
+@nox.session
+def tree(session):
+    """A latent tree, found with drawn spanning trees: a table and a figure."""
+    benchmark(session, "experiments.latent_tree", extras="benchmarks,torch,fast")
+
+
+@nox.session
 def cost(session):
     """Time of a training step with Gumbel-Rao over one with straight-through Gumbel-softmax."""
     benchmark(session, "measurements.cost")

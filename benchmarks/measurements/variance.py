@@ -154,8 +154,8 @@ def main(
             )
             tick()
         structured = [
-            structured_variance.gain_table(rows, tick),
-            structured_variance.error_table(5 * rows, tick),
+            structured_variance.gain_table(rows // 2, tick),
+            structured_variance.error_table(rows, tick),
         ]
     console.print(factor_table(results))
     draw_figure(figure, results)
