@@ -144,7 +144,7 @@ def listops(session):
 
 @nox.session
 def features(session):
-    """Feature selection, exactly k of the digits' pixels in every forward pass: table and figure."""
+    """Feature selection, k of the digits' pixels in every forward pass: a table and a figure."""
     benchmark(session, "experiments.feature_selection", extras="benchmarks,torch,fast")
 
 

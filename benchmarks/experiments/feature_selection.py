@@ -1,9 +1,9 @@
 """Feature selection: exactly k features in every forward pass, chosen by gradient descent.
 
-The data are scikit-learn's handwritten digits, 64 pixels, and of each pixel a copy that is shuffled
-over the images: it looks like the pixel and says nothing. A small network learns to read what it is
-shown, k features, while logits over the 128 learn what to show it. All selections are then judged by
-the same classifier, a support vector machine, trained on the chosen features alone.
+The data are scikit-learn's handwritten digits, 64 pixels, and of each pixel a copy that is
+shuffled over the images: it looks like the pixel and says nothing. A small network learns to read
+what it is shown, k features, while logits over the 128 learn what to show it. All selections are
+then judged by the same classifier, a support vector machine that is trained on them alone.
 """
 
 import time

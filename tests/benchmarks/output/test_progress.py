@@ -80,14 +80,16 @@ def test_every_command_has_this_progress():
     assert own == [ROOT / Path("benchmarks", "output", "progress.py")]
     commands = [path for path, text in sources.items() if "typer.run(main)" in text]
     told = [p.stem for p in commands if re.search(r"steps_left\(\)|train_all\(", sources[p])]
-    assert len(commands) == 12
+    assert len(commands) == 14
     assert sorted(told) == sorted(
         [
             "cost",
             "coupling",
             "defaults",
             "drop_in",
+            "feature_selection",
             "field",
+            "latent_tree",
             "listops",
             "quadratic",
             "run",
