@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from rbgs.arrays.inputs import check_outcome
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.rows import Rows, possible
 from rbgs.arrays.simplex import softmax
@@ -23,6 +24,10 @@ class Categorical(Structure):
     def check(self, n: int) -> None:
         """Raise unless logits with n categories fit: all do."""
 
+    def check_number(self, index: int, n: int) -> int:
+        """Return the number of a category; raise if it is none."""
+        return check_outcome(index, n)
+
     def race(self, rows: Rows, uniforms: Array) -> Race:
         """Draw the winner."""
         return Race(rows, *race(rows.log_probs, uniforms))
@@ -40,11 +45,9 @@ class Categorical(Structure):
         xp = array_namespace(outcome.index)
         return rows.split(xp.where(rows.valid, outcome.index, -1))
 
-    def index_shape(self, shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-        """Return the shape without the axis of categories."""
-        sizes = list(shape)
-        sizes.pop(axis)
-        return tuple(sizes)
+    def index_axes(self, ndim: int, axis: int) -> tuple[int, ...]:
+        """Return all axes but that of the categories."""
+        return tuple(a for a in range(ndim) if a != axis % ndim)
 
     def relaxed(self, log_probs: Array, temperature: Temperature) -> FixedPoints:
         r"""Return the softmax Jacobian at :math:`\theta / \tau`."""

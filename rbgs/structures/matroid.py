@@ -23,7 +23,7 @@ arXiv 2110.15072). A categorical variable is the case of one taking.
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -49,6 +49,13 @@ State: TypeAlias = tuple[Array, ...]
 @dataclass(frozen=True)
 class Matroid(Structure):
     """A structure by what a greedy algorithm needs to know, and by its relaxation."""
+
+    def check_number(self, index: int, n: int) -> NoReturn:
+        """Raise: a number is no structure."""
+        raise TypeError(
+            f"index is the number {index}, but of {self} the outcome is a structure: an integer "
+            "array of the logits' shape is wanted, 1 for each of its elements and 0 for the others"
+        )
 
     @abstractmethod
     def rank(self, n: int) -> int:
@@ -149,13 +156,8 @@ class Matroid(Structure):
 
     def _chosen(self, rows: Rows, index: Array | int) -> tuple[Array, Array, Array]:
         """Return which elements a given structure has, their numbers, and where it is one."""
-        name = type(self).__name__
         if isinstance(index, (int, np.integer)):
-            raise TypeError(
-                f"index is the number {index}, but of a {name} the outcome is a structure: an "
-                "integer array of the logits' shape is wanted, 1 for each of its elements and 0 "
-                "for the others"
-            )
+            self.check_number(int(index), rows.n)
         check_like("index", index, rows.log_probs, "integral")
         check_shape("index", index.shape, rows.shape(rows.n))
         index = categories_first(index, rows.axis, rows.sharding)

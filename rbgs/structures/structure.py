@@ -59,6 +59,10 @@ class Structure(ABC):
         """Raise unless logits with n elements fit."""
 
     @abstractmethod
+    def check_number(self, index: int, n: int) -> int:
+        """Return a number that is an outcome given for all rows; raise if it is none."""
+
+    @abstractmethod
     def race(self, rows: Rows, uniforms: Array) -> Race:
         """Draw an outcome; rows that have none are no longer valid."""
 
@@ -91,9 +95,9 @@ class Structure(ABC):
     def score(self, outcome: Outcome) -> Array:
         """Return the derivative ``(n, rows)`` of the log-probability of what the race showed."""
 
-    def index_shape(self, shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-        """Return the shape of the index for logits of a shape with the elements along an axis."""
-        return shape
+    def index_axes(self, ndim: int, axis: int) -> tuple[int, ...]:
+        """Return which axes of logits, with the elements along one, the index has too."""
+        return tuple(range(ndim))
 
 
 def check_structure(name: str, structure: Any) -> None:
