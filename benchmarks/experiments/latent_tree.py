@@ -28,8 +28,10 @@ from benchmarks.output.figures import panels, save
 from benchmarks.output.progress import steps_left
 
 COUPLING = (1.0, 0.6, -0.4)  # the c_m
-DRAWS, RATE, POINTS = 8, 0.1, 50
-OURS, MEAN = "GumbelRao", "marginals alone"
+RATE, POINTS = 0.1, 50
+OURS, BASE, MEAN = "GumbelRao", "ST-GS", "marginals alone"
+# Those that are told the coupling.
+ALONE, LASSO, TRUTH = "each pair alone", "lasso on all pairs", "the true tree"
 Draw = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -62,15 +64,13 @@ class Problem(NamedTuple):
         forces = forces.reshape(len(COUPLING), trees, snapshots * vertices, len(edges)) / noise
         speeds = np.einsum("c,ctsm,tm->ts", COUPLING, forces, truth)
         speeds += rng.normal(size=speeds.shape)
-        truth, forces, speeds = (
-            torch.tensor(x, dtype=torch.float32) for x in (truth, forces, speeds)
-        )
-        return cls(edges, truth, forces, speeds)
+        tensors = (torch.tensor(x, dtype=torch.float32) for x in (truth, forces, speeds))
+        return cls(edges, *tensors)
 
     def losses(self, value: torch.Tensor, coupling: torch.Tensor) -> torch.Tensor:
-        """Return mean squared errors for edges ``(draws, trees, m)`` and ``(trees, 3)``."""
+        """Return mean squared errors for edges ``(trees, m)`` and couplings ``(trees, 3)``."""
         forces = torch.einsum("tc,ctsm->tsm", coupling, self.forces)
-        return (torch.einsum("tsm,dtm->dts", forces, value) - self.speeds).square().mean(dim=-1)
+        return (torch.einsum("tsm,tm->ts", forces, value) - self.speeds).square().mean(dim=-1)
 
     def best(self, scores: torch.Tensor) -> torch.Tensor:
         """Return the spanning tree of the largest sum of scores."""
@@ -90,14 +90,14 @@ def draws(edges: np.ndarray, temperature: float) -> dict[str, Draw]:
     tree = rbgs.SpanningTree(edges)
     named = {
         OURS: rbgs.GumbelRao(temperature, structure=tree),
-        "ST-GS": rbgs.StraightThroughGumbelSoftmax(temperature, structure=tree),
+        BASE: rbgs.StraightThroughGumbelSoftmax(temperature, structure=tree),
         "GumbelSoftmax, relaxed": rbgs.GumbelSoftmax(temperature, structure=tree),
     }
     sampled = {
         name: lambda logits, estimator=estimator: rbgs.torch.sample(estimator, logits)
         for name, estimator in named.items()
     }
-    return sampled | {MEAN: lambda x: tree_marginals(x[:1] / temperature, edges).to(x.dtype)}
+    return sampled | {MEAN: lambda x: tree_marginals(x / temperature, edges).to(x.dtype)}
 
 
 def learn(problem: Problem, draw: Draw, steps: int, seed: int, tick: Callable[[], Any]) -> Found:
@@ -111,18 +111,18 @@ def learn(problem: Problem, draw: Draw, steps: int, seed: int, tick: Callable[[]
     for step in range(steps):
         if step % max(1, steps // POINTS) == 0:
             course.append(right_edges(problem, problem.best(logits.detach())).mean())
-        loss = problem.losses(draw(logits.expand(DRAWS, trees, m)), coupling).mean(dim=0).sum()
+        loss = problem.losses(draw(logits), coupling).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         tick()
     best = problem.best(logits.detach())
-    losses = problem.losses(best[None], coupling.detach())[0]
+    losses = problem.losses(best, coupling.detach())
     return Found(best, losses, np.asarray(course))
 
 
 def classical(problem: Problem) -> dict[str, Found]:
-    """Find trees without sampling, from the true coupling.
+    """Find trees without sampling; these are told the true coupling.
 
     As Chow & Liu (1968) do, each pair of vertices gets a score of its own, by how much the error
     falls if it alone is coupled, and the best tree is taken; or all pairs get a weight at once.
@@ -135,12 +135,12 @@ def classical(problem: Problem) -> dict[str, Found]:
     together = torch.from_numpy(np.stack([lasso.fit(x, y).coef_ for x, y in pairs]))
     found = {}
     for label, scores in (
-        ("true coupling: each pair alone", alone),
-        ("true coupling: lasso", together),
-        ("true coupling and tree", problem.truth),
+        (ALONE, alone),
+        (LASSO, together),
+        (TRUTH, problem.truth),
     ):
         trees = problem.best(scores)
-        found[label] = Found(trees, problem.losses(trees[None], told)[0])
+        found[label] = Found(trees, problem.losses(trees, told))
     return found
 
 
@@ -149,26 +149,36 @@ def right_edges(problem: Problem, trees: torch.Tensor) -> np.ndarray:
     return (trees * problem.truth).sum(dim=-1).numpy()
 
 
-def as_table(problem: Problem, results: dict[str, Found], title: str) -> Table:
+def as_table(
+    problem: Problem, learned: dict[float, dict[str, Found]], told: dict[str, Found], title: str
+) -> Table:
     """Show how much of the trees was found."""
     count, edges = len(problem.truth), problem.edges.max()
     table = Table(
         title=title,
-        caption="Mean ± standard error over the trees; the squared error is that of the found tree "
-        "with the learned coupling, in units of the noise",
+        caption="Mean ± standard error over the trees, also of the difference. The squared error "
+        "is that of the found trees with the coupling, in units of the noise. Those without a "
+        "temperature are told the true coupling.",
     )
+    table.add_column("τ")
     table.add_column("found by")
-    for column in (f"right edges of {edges}", f"trees found of {count}", "squared error"):
+    columns = (f"right edges of {edges}", f"more than {BASE}", "whole trees", "squared error")
+    for column in columns:
         table.add_column(column, justify="right")
-    for label, found in results.items():
-        right = right_edges(problem, found.trees)
-        error = right.std(ddof=1) / np.sqrt(count)
-        table.add_row(
-            label,
-            f"{right.mean():.2f} ± {error:.2f}",
-            str((right == edges).sum()),
-            f"{found.losses.mean():.2f}",
-        )
+
+    def shown(x: np.ndarray, sign: str = "") -> str:
+        return f"{x.mean():{sign}.2f} ± {x.std(ddof=1) / np.sqrt(count):.2f}"
+
+    for temperature, named in [*learned.items(), ("", told)]:
+        table.add_section()
+        for label, found in named.items():
+            right, more = right_edges(problem, found.trees), ""
+            if BASE in named and label != BASE:
+                more = shown(right - right_edges(problem, named[BASE].trees), "+")
+            whole, error = (right == edges).sum(), found.losses.mean()
+            table.add_row(
+                str(temperature), label, shown(right), more, f"{whole} of {count}", f"{error:.2f}"
+            )
     return table
 
 
@@ -186,76 +196,94 @@ def places(edges: np.ndarray, tree: np.ndarray) -> np.ndarray:
     return axes[:, -2:] * np.sqrt(lengths[-2:])
 
 
-def draw_figure(path: Path, problem: Problem, results: dict[str, Found], steps: int) -> None:
+def draw_tree(ax: Any, edges: np.ndarray, truth: torch.Tensor, found: torch.Tensor) -> None:
+    """Draw a tree: green what is right, red what is not, dotted what was not found."""
+    at = places(edges, truth.numpy())
+    for edge, is_true, is_found in zip(edges, truth, found, strict=True):
+        if is_true or is_found:
+            colour = "tab:green" if is_true and is_found else "tab:red"
+            ax.plot(*at[edge].T, "-" if is_found else ":", color=colour, linewidth=2, zorder=1)
+    ax.scatter(*at.T, s=150, color="white", edgecolors="black", zorder=2)
+    for vertex, place in enumerate(at):
+        ax.text(*place, str(vertex), ha="center", va="center", fontsize=8, zorder=3)
+    ax.axis("off")
+
+
+def draw_figure(
+    path: Path,
+    problem: Problem,
+    learned: dict[float, dict[str, Found]],
+    told: dict[str, Found],
+    steps: int,
+) -> None:
     """Draw the first tree, true and found, and right edges along training."""
-    figure, axes = panels(1, 3, (13, 3.8))
-    truth = problem.truth[0].numpy()
-    at = places(problem.edges, truth)
-    found = {OURS: results[OURS], "each pair alone": results["true coupling: each pair alone"]}
-    for ax, (label, trees) in zip(axes[0], found.items(), strict=False):
-        for edge, is_true, is_found in zip(problem.edges, truth, trees.trees[0], strict=True):
-            if is_true or is_found:
-                colour = "tab:green" if is_true and is_found else "tab:red"
-                style = "-" if is_found else ":"
-                ax.plot(*at[edge].T, style, color=colour, linewidth=2, zorder=1)
-        ax.scatter(*at.T, s=160, color="white", edgecolors="black", zorder=2)
-        for vertex, place in enumerate(at):
-            ax.text(*place, str(vertex), ha="center", va="center", fontsize=8, zorder=3)
+    figure, axes = panels(1, 2 + len(learned), (9 + 4 * len(learned), 3.8))
+    last = list(learned.values())[-1]
+    for ax, label, found in (
+        (axes[0, 0], OURS, last[OURS]),
+        (axes[0, 1], ALONE, told[ALONE]),
+    ):
+        draw_tree(ax, problem.edges, problem.truth[0], found.trees[0])
         ax.set_title(label)
-        ax.axis("off")
-    ax = axes[0, 2]
-    for label, run in results.items():
-        if run.course is not None:
+    for ax, (temperature, named) in zip(axes[0, 2:], learned.items(), strict=True):
+        for label, run in named.items():
+            assert run.course is not None
             ax.plot(np.linspace(0, steps, len(run.course)), run.course, label=label)
-    for label, style in (("each pair alone", ":"), ("lasso", "--")):
-        right = right_edges(problem, results[f"true coupling: {label}"].trees).mean()
-        ax.axhline(right, color="grey", linestyle=style, label=f"true coupling: {label}")
-    ax.set(xlabel="training steps", ylabel=f"right edges of {problem.edges.max()}, mean")
-    ax.legend(fontsize=7)
+        for label, style in ((ALONE, ":"), (LASSO, "--")):
+            right = right_edges(problem, told[label].trees).mean()
+            ax.axhline(right, color="grey", linestyle=style, label=label)
+        ax.set(title=f"τ = {temperature}", xlabel="training steps")
+        ax.set_ylabel(f"right edges of {problem.edges.max()}, mean over the trees")
+        ax.legend(fontsize=7)
     save(figure, path)
 
 
-def check_smoke(problem: Problem, results: dict[str, Found]) -> None:
+def check_smoke(problem: Problem, named: dict[str, Found]) -> None:
     """Raise unless drawn trees find more than the marginals alone."""
-    ours, mean = (right_edges(problem, results[name].trees).mean() for name in (OURS, MEAN))
+    ours, mean = (right_edges(problem, named[name].trees).mean() for name in (OURS, MEAN))
     if not ours > mean:
         raise AssertionError(f"{ours:.2f} edges are right, and {mean:.2f} by the marginals alone")
 
 
 def main(
     vertices: Annotated[int, typer.Option(min=3, help="Of each tree.")] = 10,
-    trees: Annotated[int, typer.Option(min=2, help="How many, each with data of its own.")] = 40,
+    trees: Annotated[int, typer.Option(min=2, help="How many, each with data of its own.")] = 100,
     snapshots: Annotated[int, typer.Option(min=1, help="Moments that are seen.")] = 3,
     noise: Annotated[float, typer.Option(help="Of a speed.")] = 0.2,
-    temperature: Annotated[float, typer.Option(help="Of all that have one.")] = 1.0,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 500,
+    temperature: Annotated[list[float] | None, typer.Option(help="May be repeated.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 400,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     figure: Annotated[Path, typer.Option(help="Where the PNG goes.")] = Path("out/latent_tree.png"),
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds; asserts learning.")] = False,
 ) -> None:
     """Find the trees that couple oscillators: by drawn trees, by relaxed ones and classically."""
+    temperatures = temperature or [0.5, 1.0]
     if smoke:
-        trees, steps = 10, 150
+        trees, steps, temperatures = 20, 150, [1.0]
     torch.set_num_threads(1)  # matrices are small: more threads only wait for one another
     console = Console()
     problem = Problem.simulated(trees, vertices, snapshots, noise, seed)
-    named = draws(problem.edges, temperature)
+    named = {tau: draws(problem.edges, tau) for tau in temperatures}
     with steps_left() as progress:
-        task = progress.add_task("latent trees", total=len(named) * steps)
-        results = {
-            name: learn(problem, draw, steps, seed, lambda: progress.advance(task))
-            for name, draw in named.items()
+        count = sum(map(len, named.values()))
+        task = progress.add_task("latent trees", total=count * steps)
+        learned = {
+            tau: {
+                name: learn(problem, draw, steps, seed, lambda: progress.advance(task))
+                for name, draw in each.items()
+            }
+            for tau, each in named.items()
         }
-    results |= classical(problem)
+    told = classical(problem)
     title = (
-        f"{trees} trees of {vertices} vertices: {snapshots * vertices} speeds, "
-        f"{len(problem.edges)} pairs, τ = {temperature}"
+        f"{trees} trees of {vertices} vertices: {snapshots * vertices} speeds for "
+        f"{len(problem.edges)} pairs"
     )
-    console.print(as_table(problem, results, title))
-    draw_figure(figure, problem, results, steps)
+    console.print(as_table(problem, learned, told, title))
+    draw_figure(figure, problem, learned, told, steps)
     console.print(f"figure: {figure}")
     if smoke:
-        check_smoke(problem, results)
+        check_smoke(problem, learned[temperatures[-1]])
 
 
 if __name__ == "__main__":
