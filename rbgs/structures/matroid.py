@@ -94,11 +94,12 @@ class Matroid(Structure):
 
     def greedy(self, log_times: Array) -> Trace:
         """Return what a race shows whose elements arrive at times ``(n, rows)``."""
-        xp, (n, rows) = array_namespace(log_times), log_times.shape
-        rank, here = self.rank(n), device(log_times)
+        xp, here = array_namespace(log_times), device(log_times)
+        rank = self.rank(log_times.shape[0])
         numbers = xp.arange(rank, dtype=xp.arange(1, device=here).dtype, device=here)[:, None]
-        order = xp.broadcast_to(xp.zeros_like(numbers), (rank, rows))
-        step = xp.zeros((n, rows), dtype=xp.int32, device=here)
+        # Made of the times: JAX then spreads them likewise.
+        order = xp.zeros_like(numbers) + xp.astype(xp.zeros_like(log_times[:1, :]), numbers.dtype)
+        step = xp.astype(xp.zeros_like(log_times), xp.int32)
 
         # Also a forbidden element comes before one that is spanned: what is taken is a structure.
         earliness = clamp(-log_times, low=-xp.finfo(log_times.dtype).max)
