@@ -29,6 +29,7 @@ nearly equal numbers is left: with :math:`S = A^\top \operatorname{diag}(v_f) A`
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -115,7 +116,8 @@ class SpanningTree(Matroid):
     def count(self, n: int) -> int:
         """Return the number of spanning trees."""
         incidence = np.asarray(_incidence(self.edges, self.vertices))
-        return round(float(np.linalg.det(incidence.T @ incidence)))
+        log_count = np.linalg.slogdet(incidence.T @ incidence)[1]
+        return round(Decimal(float(log_count)).exp())  # it may be beyond all floats
 
     def size(self, n: int) -> int:
         """Return how many numbers `product` needs for a point."""
