@@ -31,19 +31,19 @@ def exact_gradient(
 ) -> Array:
     r"""Return the gradient of :math:`E[f(D)]` for the logits, by evaluating every outcome.
 
-    .. math:: \frac{\partial}{\partial \theta_l} E[f] = \sum_D p(D)
-        \Big(f(D) \frac{\partial \log p(D_l)}{\partial \theta_l} + \frac{\partial f(D)}{\partial \theta_l}\Big)
+    .. math:: \nabla_{\theta_l} E[f] = \sum_D p(D)
+        \Big(f(D) \nabla_{\theta_l} \log p(D_l) + \nabla_{\theta_l} f(D)\Big)
 
     over the joint outcomes :math:`D = (D_1, \dots, D_L)` of the L variables that share a loss,
-    :math:`p(D) = \prod_l p(D_l)`. Of categories these are :math:`n^L`, and the derivative of the
-    logarithm is :math:`D_l - p_l`. Of another structure S it is
+    :math:`p(D) = \prod_l p(D_l)`. Of categories these are :math:`n^L`, and the score
+    :math:`\nabla \log p(D_l)` is :math:`D_l - p_l`. That of another structure S is
 
     .. math:: \frac{\partial \log p(S)}{\partial \theta_e} = [e \in S]
         - E\Big[\sum_{s \le s(e)} \frac{\lambda_e}{\Lambda_s} \Big| S\Big],
 
-    the mean score of the orders in which the elements of S are taken: the step s(e) is that at
-    which e is taken or can no longer be, :math:`\lambda = e^\theta`, and :math:`\Lambda_s` is the
-    sum of the rates of what can be taken at step s.
+    the mean over the orders in which its elements are taken, s(e) being the step at which e is
+    taken or becomes spanned, :math:`\lambda = e^\theta`, and :math:`\Lambda_s` the sum of the rates
+    of the elements that are neither taken nor spanned before step s.
 
     Parameters
     ----------
