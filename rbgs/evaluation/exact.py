@@ -89,6 +89,9 @@ def exact_gradient(
 
     A row that cannot be answered (see ``sample``) is NaN, and so are those that share its loss.
 
+    The score of a structure of r elements takes time and memory in proportion to
+    :math:`2^r n`, so r is 12 at most.
+
     Examples
     --------
     >>> import numpy as np, rbgs

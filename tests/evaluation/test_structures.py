@@ -225,7 +225,7 @@ def test_reinforce_is_unbiased(name):
     structure, n, _ = ACTIVE[name]
     logits = np.random.default_rng(1).normal(size=n)
     exact = rbgs.exact_gradient(lambda x: cubic(x)[0], logits, structure=structure)
-    estimator = rbgs.Reinforce("leave_one_out", samples=2, structure=structure)
+    estimator = rbgs.Reinforce(structure=structure)
     estimates = estimator.gradient(cubic, np.tile(logits, (30_000, 1)), rng=0)
     standard_error_test(estimates, exact)
 
