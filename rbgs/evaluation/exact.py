@@ -11,7 +11,7 @@ from rbgs.arrays.rows import read_logits
 from rbgs.arrays.settings import own_settings
 from rbgs.arrays.typing import Array, Oracle
 from rbgs.estimators.hooks import CATEGORICAL
-from rbgs.evaluation.outcomes import JointOutcomes, Outcomes, check_count_of_outcomes
+from rbgs.evaluation.outcomes import JointOutcomes, Outcomes, check_enumerable
 from rbgs.structures.structure import Structure, check_structure
 
 # Elements of the values that the oracle is given at once.
@@ -120,12 +120,12 @@ def exact_gradient(
         rows = read_logits(logits, mask, axis)
         structure.check(rows.n)
     xp = array_namespace(rows.log_probs)
-    check_count_of_outcomes(structure, rows.n, 1, samples, max_outcomes)
+    check_enumerable(structure, rows.n, 1, samples, max_outcomes)
     outcomes = JointOutcomes(structure, rows)
     # Its loss shows how many variables share one.
     found = evaluate(oracle, outcomes.first(), rows.axis, leading=1)
     shared = rows.batch[found.loss.ndim - 1 :]
-    check_count_of_outcomes(structure, rows.n, math.prod(shared), samples, max_outcomes)
+    check_enumerable(structure, rows.n, math.prod(shared), samples, max_outcomes)
     size = max(1, _BLOCK // max(1, rows.n * math.prod(rows.batch)))
 
     def blocks() -> Iterator[tuple[Outcomes, Answer]]:

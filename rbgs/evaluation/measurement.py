@@ -71,8 +71,10 @@ class Measurement:
         """Measure an estimator."""
         target = self._target(estimator)
         self._loss.points = 0
-        outcomes = self._structure.count(self._rows.n) ** math.prod(self._shared)
-        if estimator._function_of_outcome and outcomes <= self._draws:
+        structure, n = self._structure, self._rows.n
+        outcomes = structure.count(n) ** math.prod(self._shared)
+        is_enumerated = estimator._function_of_outcome and structure.has_law(n)
+        if is_enumerated and outcomes <= self._draws:
             drawn, estimates = 0, outcomes
             found = enumerated(summarise(self._outcomes(estimator)))
         else:

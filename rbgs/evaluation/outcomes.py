@@ -13,6 +13,7 @@ from rbgs.arrays.rows import Rows
 from rbgs.arrays.settings import with_own_settings
 from rbgs.arrays.typing import Array
 from rbgs.structures.categorical import Categorical
+from rbgs.structures.given import LARGEST
 from rbgs.structures.structure import Law, Structure
 
 
@@ -108,10 +109,14 @@ class JointOutcomes:
         return sum(xp.astype(each, log_probs.dtype) for each in taken)
 
 
-def check_count_of_outcomes(
-    structure: Structure, n: int, variables: int, samples: int, most: int
-) -> None:
-    """Raise if there are too many joint outcomes to enumerate; as many as elements never are."""
+def check_enumerable(structure: Structure, n: int, variables: int, samples: int, most: int) -> None:
+    """Raise unless joint outcomes can be enumerated: as many as elements always can."""
+    instead = "compare with an unbiased estimator instead: reference= of rbgs.compare"
+    if not structure.has_law(n):
+        raise ValueError(
+            f"the outcomes of {structure} have more than {LARGEST} elements, and their law is known "
+            f"from tables of all parts of each. Measure on smaller ones, or {instead}"
+        )
     each = structure.count(n)
     joint = each ** (variables * samples)
     if joint <= max(most, n):
@@ -126,8 +131,7 @@ def check_count_of_outcomes(
         found += "joint outcomes"
     raise ValueError(
         f"{found}, more than max_outcomes={most}. Measure on fewer variables or "
-        f"{'categories' if is_categorical else 'elements'}, raise the limit, or compare with an "
-        "unbiased estimator instead: reference= of rbgs.compare"
+        f"{'categories' if is_categorical else 'elements'}, raise the limit, or {instead}"
     )
 
 

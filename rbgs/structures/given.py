@@ -54,10 +54,9 @@ def active_given_parts(structure: Greedy, log_probs: Array, chosen: Array) -> Ar
     xp, (rank, rows) = array_namespace(log_probs), chosen.shape
     if rank > LARGEST:
         raise ValueError(
-            f"a structure of {rank} elements is given: the law of its trace is known from a table "
-            f"of 2^{rank} parts, and that is made for {LARGEST} elements at most. Draw the "
-            "structure instead of giving it, take an estimator that needs no trace, such as "
-            "rbgs.StraightThrough, or compare without enumeration: reference= of rbgs.compare"
+            f"a structure of {rank} elements is given: its trace is known from a table of 2^{rank} "
+            f"parts, and that is made for {LARGEST} elements at most. Draw the structure instead, "
+            "or take an estimator that needs no trace, such as rbgs.StraightThrough"
         )
     state = structure.start(log_probs)
     for j in range(rank):

@@ -37,7 +37,7 @@ from rbgs.arrays.simplex import clamp, cumulative_sum, first_largest
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.random.noise import exponential
 from rbgs.structures.categorical import default_samples
-from rbgs.structures.given import order_given, probs_and_drains
+from rbgs.structures.given import LARGEST, order_given, probs_and_drains
 from rbgs.structures.points import RelaxedPoint, TraceSamples
 from rbgs.structures.structure import Law, Outcome, Race, Structure
 from rbgs.structures.trace import Trace
@@ -220,6 +220,10 @@ class Matroid(Structure):
         )
         passed = cumulative_log_sum_exp(-self.log_totals(log_probs, trace))
         return outcome.winner - xp.exp(log_probs + picked(passed, trace.step))
+
+    def has_law(self, n: int) -> bool:
+        """Tell whether a structure is so small that there is a table of its parts."""
+        return self.rank(n) <= LARGEST
 
     def outcomes(self, n: int) -> np.ndarray:
         """Return the elements of all structures, numbers ``(count, r)`` in ascending order.

@@ -109,6 +109,10 @@ class Structure(ABC):
     def count(self, n: int) -> int:
         """Return how many outcomes there are."""
 
+    def has_law(self, n: int) -> bool:
+        """Tell whether the probabilities of outcomes can be computed."""
+        return True
+
     @abstractmethod
     def outcomes(self, n: int) -> np.ndarray:
         """Return the elements of all outcomes, numbers ``(count, r)``."""
