@@ -114,8 +114,8 @@ def check_enumerable(structure: Structure, n: int, variables: int, samples: int,
     instead = "compare with an unbiased estimator instead: reference= of rbgs.compare"
     if not structure.has_law(n):
         raise ValueError(
-            f"the outcomes of {structure} have more than {LARGEST} elements, and their law is known "
-            f"from tables of all parts of each. Measure on smaller ones, or {instead}"
+            f"the outcomes of {structure} have more than {LARGEST} elements, and their law is "
+            f"known from tables of all parts of each. Measure on smaller ones, or {instead}"
         )
     each = structure.count(n)
     joint = each ** (variables * samples)
