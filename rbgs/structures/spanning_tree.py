@@ -28,6 +28,7 @@ nearly equal numbers is left: with :math:`S = A^\top \operatorname{diag}(v_f) A`
 
 import itertools
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, ClassVar
 
 import numpy as np
@@ -121,7 +122,8 @@ class SpanningTree(Matroid):
 
     def count(self, n: int) -> int:
         """Return the number of spanning trees."""
-        return round(float(np.linalg.det(self._incidence.T @ self._incidence)))
+        log_count = np.linalg.slogdet(self._incidence.T @ self._incidence)[1]
+        return round(Decimal(float(log_count)).exp())  # it may be beyond all floats
 
     def size(self, n: int) -> int:
         """Return how many numbers `product` needs for a point."""
