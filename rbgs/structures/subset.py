@@ -20,7 +20,7 @@ from rbgs.structures.trace import Trace
 _RELAXATIONS = ("gibbs", "binary_entropy")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Subset(Matroid):
     r"""A subset of k of n elements: those with the k largest perturbed logits.
 
@@ -70,6 +70,10 @@ class Subset(Matroid):
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", check_count("k", self.k))
         check_option("relaxation", self.relaxation, _RELAXATIONS)
+
+    def __repr__(self) -> str:
+        further = "" if self.relaxation == "gibbs" else f", {self.relaxation!r}"
+        return f"Subset({self.k}{further})"
 
     def check(self, n: int) -> None:
         """Raise unless there are k elements."""
