@@ -168,12 +168,11 @@ def _angles(found: Coins, k: int) -> Iterator[Array]:
     like = found.heads
     xp, n = array_namespace(like), like.shape[0]
     count = frequency_count(int(n), k, float(xp.finfo(like.dtype).eps))
-    angles = xp.arange(count // 2 + 1, dtype=like.dtype, device=device(like)) * (
-        2 * math.pi / count
-    )
+    half = count // 2 + 1
+    angles = xp.arange(half, dtype=like.dtype, device=device(like)) * (2 * math.pi / count)
     size = max(1, _BLOCK // math.prod(map(int, like.shape)))
-    for start in range(0, count // 2 + 1, size):
-        yield angles[start : start + size, None, None]
+    for start in range(0, half, size):
+        yield angles[start : min(start + size, half), None, None]
 
 
 def _coordinates(found: Coins, angles: Array) -> Complex:
