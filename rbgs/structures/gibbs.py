@@ -170,7 +170,7 @@ def _angles(found: Coins, k: int) -> Iterator[Array]:
     count = frequency_count(int(n), k, float(xp.finfo(like.dtype).eps))
     half = count // 2 + 1
     angles = xp.arange(half, dtype=like.dtype, device=device(like)) * (2 * math.pi / count)
-    size = max(1, _BLOCK // math.prod(map(int, like.shape)))
+    size = max(1, _BLOCK // max(1, math.prod(map(int, like.shape))))
     for start in range(0, half, size):
         yield angles[start : min(start + size, half), None, None]
 
