@@ -154,8 +154,8 @@ class SpanningTree(Matroid):
     def product(self, utilities: Array, trace: Trace, vector: Array) -> Array:
         """Return the derivative of `point` times a vector."""
         xp, taken = array_namespace(utilities), trace.taken[:, None, :]
-        # The derivative does not see what all edges have in common: a tree has as many.
-        vector = vector - xp.mean(vector, axis=0)
+        # The derivative does not see what all edges have in common; a forbidden one has no say.
+        vector = vector - xp.mean(picked(vector, trace.order[:, None, :]), axis=0)
         paths, of_paths, inverse = self._inverse(utilities, trace)
         missing = xp.matmul(of_paths, inverse)
         of_tree = xp.moveaxis(picked(vector, trace.order[:, None, :]), 0, -1)[..., None, :]
