@@ -234,7 +234,14 @@ def _checked(edges: Any) -> tuple[tuple[int, int], ...]:
     loops = array[array[:, 0] == array[:, 1]]
     if len(loops):
         raise ValueError(f"an edge leads from vertex {loops[0, 0]} to itself: leave it out")
-    component = list(range(int(array.max()) + 1))
+    named = set(array.ravel().tolist())
+    if array.max() >= len(named):
+        absent = next(v for v in itertools.count() if v not in named)
+        raise ValueError(
+            f"the vertex {absent} has no edge, but {array.max()} has: vertices are numbered from 0 "
+            "without gaps, and each has an edge in a graph with a spanning tree"
+        )
+    component = list(range(len(named)))
     for first, second in array.tolist():
         kept, joined = component[first], component[second]
         component = [kept if c == joined else c for c in component]
@@ -243,7 +250,7 @@ def _checked(edges: Any) -> tuple[tuple[int, int], ...]:
         shown = ", ".join(map(_named, parts[:6])) + (", ..." if len(parts) > 6 else "")
         raise ValueError(
             f"the graph is not connected, so it has no spanning tree: its {len(parts)} components "
-            f"are {shown}. Vertices are numbered from 0 without gaps; add edges between the parts"
+            f"are {shown}. Add edges between the parts"
         )
     return tuple((int(a), int(b)) for a, b in array.tolist())
 
