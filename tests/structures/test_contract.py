@@ -22,6 +22,16 @@ each_pathwise = pytest.mark.parametrize("estimator", PATHWISE, ids=name)
 ORACLE = np.asarray([0.1, 0.4, 0.2, 0.3, 0.9]), np.asarray([1.0, -2.0, 0.5, 3.0, 1.0])
 
 
+# What JAX runs: each relaxation, each scheme, and the score.
+OF_JAX = {
+    "GumbelRao-lattice-Subset",
+    "GumbelRao-monte_carlo-Subset-entropy",
+    "StraightThrough-SpanningTree",
+    "GumbelRao-lattice-SpanningTree",
+    "Reinforce-SpanningTree",
+}
+
+
 @pytest.fixture
 def quick(backend, xp):
     """Return a library that does not compile each operation first."""
@@ -40,7 +50,9 @@ def assert_structures(index, structure):
 
 
 @each_estimator
-def test_the_same_noise_gives_the_same_result_in_every_library(xp, estimator):
+def test_the_same_noise_gives_the_same_result_in_every_library(backend, xp, estimator):
+    if backend is Backend.JAX and name(estimator) not in OF_JAX:
+        pytest.skip("JAX runs one of those with the same operations")
     logits, v = logits_of(6, 5), np.cos(logits_of(6, 5))
     noise = estimator.noise(logits, 0)
     here = estimator.sample(logits, noise=noise)

@@ -118,17 +118,6 @@ def test_every_point_has_the_trace(sampling, structure, n):
 
 
 @each_structure
-@pytest.mark.parametrize("sampling", ["lattice", "monte_carlo"])
-def test_every_point_is_the_same_in_every_library(xp, sampling, structure):
-    logits = np.random.default_rng(0).normal(size=(6, 5))
-    estimator = rbgs.GumbelRao(0.5, 7, sampling, structure=structure)
-    noise = estimator.noise(logits, 0)
-    here = _Drawn(estimator.sample(logits, noise=noise)._operator).further(1, 6)
-    there = estimator.sample(xp.asarray(logits), noise=xp.asarray(noise))._operator
-    np.testing.assert_allclose(to_numpy(_Drawn(there).further(1, 6)), here, rtol=1e-12, atol=1e-12)
-
-
-@each_structure
 def test_points_of_a_draw_are_those_of_fresh_exponentials(structure):
     """Of the lattice and of the counter-based generator: each point has the law given the trace."""
     logits = np.tile(LOGITS, (40_000, 1))
