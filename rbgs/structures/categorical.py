@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from rbgs.arrays.devices import device
+from rbgs.arrays.inputs import check_outcome
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.rows import Rows, possible
 from rbgs.arrays.simplex import softmax
@@ -10,7 +14,7 @@ from rbgs.conditional.control_variate import HIGHEST_TEMPERATURE, pays
 from rbgs.conditional.race import race
 from rbgs.conditional.samples import ConditionalSamples
 from rbgs.draw import FixedPoints
-from rbgs.structures.structure import Outcome, Race, Structure
+from rbgs.structures.structure import Law, Outcome, Race, Structure
 
 # Samples by default, and from how many elements on the fewer ones.
 _MANY, _FEW, _MANY_ELEMENTS = 16, 8, 64
@@ -22,6 +26,10 @@ class Categorical(Structure):
 
     def check(self, n: int) -> None:
         """Raise unless logits with n categories fit: all do."""
+
+    def check_number(self, index: int, n: int) -> int:
+        """Return the number of a category; raise if it is none."""
+        return check_outcome(index, n)
 
     def race(self, rows: Rows, uniforms: Array) -> Race:
         """Draw the winner."""
@@ -40,11 +48,9 @@ class Categorical(Structure):
         xp = array_namespace(outcome.index)
         return rows.split(xp.where(rows.valid, outcome.index, -1))
 
-    def index_shape(self, shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-        """Return the shape without the axis of categories."""
-        sizes = list(shape)
-        sizes.pop(axis)
-        return tuple(sizes)
+    def index_axes(self, ndim: int, axis: int) -> tuple[int, ...]:
+        """Return all axes but that of the categories."""
+        return tuple(a for a in range(ndim) if a != axis % ndim)
 
     def relaxed(self, log_probs: Array, temperature: Temperature) -> FixedPoints:
         r"""Return the softmax Jacobian at :math:`\theta / \tau`."""
@@ -65,6 +71,25 @@ class Categorical(Structure):
         """Return the one-hot vector less the probabilities."""
         xp = array_namespace(outcome.winner)
         return outcome.winner - xp.exp(outcome.rows.log_probs)
+
+    def count(self, n: int) -> int:
+        """Return the number of categories."""
+        return n
+
+    def outcomes(self, n: int) -> np.ndarray:
+        """Return the categories, numbers ``(n, 1)``."""
+        return np.arange(n)[:, None]
+
+    def law(self, log_probs: Array, elements: np.ndarray) -> Law:
+        """Return the law of categories: their scores all have the probabilities subtracted."""
+        xp = array_namespace(log_probs)
+        probs = xp.exp(log_probs)
+        categories = xp.asarray(elements[:, 0], device=device(probs))
+        return Law(xp.take(probs, categories, axis=0), probs[None, ...])
+
+    def index_of(self, value: Array, axis: int) -> Array:
+        """Return the categories ``(...,)`` of one-hot vectors."""
+        return array_namespace(value).argmax(value, axis=axis)
 
 
 def default_samples(n: int) -> int:

@@ -22,12 +22,12 @@ Terms f and F - f are conjugates, so half of them are computed.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.simplex import clamp
+from rbgs.arrays.tracing import is_traced_by_torch
 from rbgs.arrays.typing import Array
 
 # Numbers that one block of frequencies has.
@@ -163,16 +163,18 @@ def _beside(x: Complex) -> Complex:
     return x[0][:, None, ...], x[1][:, None, ...]
 
 
-def _angles(found: Coins, k: int) -> Iterator[Array]:
-    """Yield the angles of half of the frequencies ``(f, 1, 1)``, block by block."""
+def _angles(found: Coins, k: int) -> list[Array]:
+    """Return the angles of half of the frequencies ``(f, 1, 1)``, block by block."""
     like = found.heads
-    xp, n = array_namespace(like), like.shape[0]
-    count = frequency_count(int(n), k, float(xp.finfo(like.dtype).eps))
-    half = count // 2 + 1
-    angles = xp.arange(half, dtype=like.dtype, device=device(like)) * (2 * math.pi / count)
-    size = max(1, _BLOCK // max(1, math.prod(map(int, like.shape))))
-    for start in range(0, half, size):
-        yield angles[start : min(start + size, half), None, None]
+    xp, (n, count, rows) = array_namespace(like), like.shape
+    frequencies = frequency_count(int(n), k, float(xp.finfo(like.dtype).eps))
+    half = frequencies // 2 + 1
+    numbers = xp.arange(half, dtype=like.dtype, device=device(like))
+    angles = (numbers * (2 * math.pi / frequencies))[:, None, None]
+    if is_traced_by_torch(like):  # its program has a part for each block
+        return [angles]
+    size = max(1, _BLOCK // max(1, int(n) * int(count) * int(rows)))
+    return [angles[start : min(start + size, half), ...] for start in range(0, half, size)]
 
 
 def _coordinates(found: Coins, angles: Array) -> Complex:

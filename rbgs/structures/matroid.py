@@ -23,7 +23,7 @@ arXiv 2110.15072). A categorical variable is the case of one taking.
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -37,9 +37,9 @@ from rbgs.arrays.simplex import clamp, cumulative_sum, first_largest
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.random.noise import exponential
 from rbgs.structures.categorical import default_samples
-from rbgs.structures.given import order_given
+from rbgs.structures.given import LARGEST, order_given, probs_and_drains
 from rbgs.structures.points import RelaxedPoint, TraceSamples
-from rbgs.structures.structure import Outcome, Race, Structure
+from rbgs.structures.structure import Law, Outcome, Race, Structure
 from rbgs.structures.trace import Trace
 
 # What a race has come to: arrays whose last axis is that of the rows.
@@ -49,6 +49,13 @@ State: TypeAlias = tuple[Array, ...]
 @dataclass(frozen=True)
 class Matroid(Structure):
     """A structure by what a greedy algorithm needs to know, and by its relaxation."""
+
+    def check_number(self, index: int, n: int) -> NoReturn:
+        """Raise: a number is no structure."""
+        raise TypeError(
+            f"index is the number {index}, but of {self} the outcome is a structure: an integer "
+            "array of the logits' shape is wanted, 1 for each of its elements and 0 for the others"
+        )
 
     @abstractmethod
     def rank(self, n: int) -> int:
@@ -81,17 +88,14 @@ class Matroid(Structure):
     def size(self, n: int) -> int:
         """Return how many numbers `product` needs for a point."""
 
-    @abstractmethod
-    def count(self, n: int) -> int:
-        """Return how many structures there are."""
-
     def greedy(self, log_times: Array) -> Trace:
         """Return what a race shows whose elements arrive at times ``(n, rows)``."""
-        xp, (n, rows) = array_namespace(log_times), log_times.shape
-        rank, here = self.rank(n), device(log_times)
+        xp, here = array_namespace(log_times), device(log_times)
+        rank = self.rank(log_times.shape[0])
         numbers = xp.arange(rank, dtype=xp.arange(1, device=here).dtype, device=here)[:, None]
-        order = xp.broadcast_to(xp.zeros_like(numbers), (rank, rows))
-        step = xp.zeros((n, rows), dtype=xp.int32, device=here)
+        # Made of the times: JAX then spreads them likewise.
+        order = xp.zeros_like(numbers) + xp.astype(xp.zeros_like(log_times[:1, :]), numbers.dtype)
+        step = xp.astype(xp.zeros_like(log_times), xp.int32)
 
         # Also a forbidden element comes before one that is spanned: what is taken is a structure.
         earliness = clamp(-log_times, low=-xp.finfo(log_times.dtype).max)
@@ -149,13 +153,8 @@ class Matroid(Structure):
 
     def _chosen(self, rows: Rows, index: Array | int) -> tuple[Array, Array, Array]:
         """Return which elements a given structure has, their numbers, and where it is one."""
-        name = type(self).__name__
         if isinstance(index, (int, np.integer)):
-            raise TypeError(
-                f"index is the number {index}, but of a {name} the outcome is a structure: an "
-                "integer array of the logits' shape is wanted, 1 for each of its elements and 0 "
-                "for the others"
-            )
+            self.check_number(int(index), rows.n)
         check_like("index", index, rows.log_probs, "integral")
         check_shape("index", index.shape, rows.shape(rows.n))
         index = categories_first(index, rows.axis, rows.sharding)
@@ -224,3 +223,50 @@ class Matroid(Structure):
         )
         passed = cumulative_log_sum_exp(-self.log_totals(log_probs, trace))
         return outcome.winner - xp.exp(log_probs + picked(passed, trace.step))
+
+    def has_law(self, n: int) -> bool:
+        """Tell whether a structure is so small that there is a table of its parts."""
+        return self.rank(n) <= LARGEST
+
+    def outcomes(self, n: int) -> np.ndarray:
+        """Return the elements of all structures, numbers ``(count, r)`` in ascending order.
+
+        One element after the other is taken, where it may be, or left, where the later ones
+        complete the structure without it: so no beginning of a structure is in vain.
+        """
+        state, taken = self.start(np.zeros((n, 1))), np.zeros((n, 1), dtype=bool)
+        for element in range(n):
+            rest = state
+            for later in range(element + 1, n):
+                rest = self._grown(rest, later)
+            left = np.flatnonzero(~np.any(self.active(rest), axis=0))
+            added = np.flatnonzero(self.active(state)[element, :])
+            grown = self._grown(state, element)
+            state = tuple(
+                np.concatenate([x[..., left], y[..., added]], axis=-1)
+                for x, y in zip(state, grown, strict=True)
+            )
+            taken = np.concatenate([taken[:, left], taken[:, added]], axis=-1)
+            taken[element, len(left) :] = True
+        return np.nonzero(taken.T)[1].reshape(-1, self.rank(n))
+
+    def _grown(self, state: State, element: int) -> State:
+        """Return states of NumPy after an element was taken where it may be."""
+        is_active = self.active(state)[element, :]
+        grown = self.take(state, np.full(is_active.shape, element))
+        return tuple(np.where(is_active, y, x) for x, y in zip(state, grown, strict=True))
+
+    def law(self, log_probs: Array, elements: np.ndarray) -> Law:
+        """Return the law of structures: by the table of the parts of each."""
+        xp, (count, rank), (n, rows) = array_namespace(log_probs), elements.shape, log_probs.shape
+        of_structures = xp.asarray(elements.T, device=device(log_probs))[:, :, None]
+        chosen = xp.reshape(
+            xp.broadcast_to(of_structures, (rank, count, rows)), (rank, count * rows)
+        )
+        log_rates = xp.reshape(
+            xp.broadcast_to(log_probs[:, None, :], (n, count, rows)), (n, count * rows)
+        )
+        happens = xp.all(picked(log_rates, chosen) > -math.inf, axis=0)
+        probs, drains = probs_and_drains(self, xp.where(happens, log_rates, 0.0), chosen)
+        probs = xp.reshape(xp.where(happens, probs, 0.0), (count, rows))
+        return Law(probs, xp.moveaxis(xp.reshape(drains, (n, count, rows)), 0, 1))

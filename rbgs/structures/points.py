@@ -140,18 +140,23 @@ class TraceSamples:
         """Return the product for rows that make one block."""
         xp, drawn = array_namespace(vector), _Drawn(self)
         size = self.structure.size(int(vector.shape[0]))
+        block = samples_per_block(vector, self.samples, size)
 
         def add(utilities: Array, total: Array) -> Array:
             product = self.structure.product(utilities, drawn.trace, vector[:, None, :])
             return total + xp.sum(product, axis=1)
 
+        begun = min(block, self.samples)
+        utilities = drawn.utilities(self.exponentials[:, None, :])
+        if begun > 1:
+            utilities = xp.concat([utilities, drawn.further(1, begun - 1)], axis=1)
         total = over_samples(
             vector,
-            1,
+            begun,
             self.samples,
-            samples_per_block(vector, self.samples, size),
+            block,
             lambda start, count, total: add(drawn.further(start, count), total),
-            add(drawn.utilities(self.exponentials[:, None, :]), xp.zeros_like(vector)),
+            add(utilities, xp.zeros_like(vector)),
         )
         return total / (self.samples * self.temperature)
 

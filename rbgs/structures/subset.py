@@ -1,8 +1,11 @@
 """Subsets of k elements."""
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.inputs import check_count, check_option
@@ -80,6 +83,15 @@ class Subset(Matroid):
     def count(self, n: int) -> int:
         """Return the number of subsets."""
         return math.comb(n, self.k)
+
+    def outcomes(self, n: int) -> np.ndarray:
+        """Return the elements of all subsets, numbers ``(count, k)``."""
+        return np.asarray(list(itertools.combinations(range(n), self.k)))
+
+    @property
+    def unrelaxed(self) -> "Subset":
+        """The subset with the relaxation that is taken by default."""
+        return Subset(self.k)
 
     def size(self, n: int) -> int:
         """Return how many numbers `product` needs for a point."""
