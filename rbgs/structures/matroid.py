@@ -146,7 +146,7 @@ class Matroid(Structure):
         xp = array_namespace(exponentials)
         log_probs = xp.where(rows.valid, rows.log_probs, 0.0)
         place, left = order_given(self, log_probs, chosen, picked(exponentials, chosen))
-        at = clamp(cumulative_sum(xp.astype(taken, xp.int32)) - 1, low=0, high=len(chosen) - 1)
+        at = clamp(cumulative_sum(xp.astype(taken, xp.int32)) - 1, low=0, high=chosen.shape[0] - 1)
         times = xp.where(taken, picked(place, at), place.shape[0])
         trace = self.greedy(xp.astype(times, log_probs.dtype))
         return self._race(rows, trace, taken, xp.where(taken, picked(left, at), exponentials))

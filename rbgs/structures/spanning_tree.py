@@ -163,8 +163,8 @@ class SpanningTree(Matroid):
     def product(self, utilities: Array, trace: Trace, vector: Array) -> Array:
         """Return the derivative of `point` times a vector."""
         xp, taken = array_namespace(utilities), trace.taken[:, None, :]
-        # The derivative does not see what all edges have in common: a tree has as many.
-        vector = vector - xp.mean(vector, axis=0)
+        # The derivative does not see what all edges have in common; a forbidden one has no say.
+        vector = vector - xp.mean(picked(vector, trace.order[:, None, :]), axis=0)
         paths, of_paths, inverted = self._inverse(utilities, trace)
         missing = matmul(of_paths, inverted)
         of_tree = xp.moveaxis(picked(vector, trace.order[:, None, :]), 0, -1)[..., None, :]
@@ -232,7 +232,14 @@ def _checked(edges: Any) -> tuple[tuple[int, int], ...]:
     loops = array[array[:, 0] == array[:, 1]]
     if len(loops):
         raise ValueError(f"an edge leads from vertex {loops[0, 0]} to itself: leave it out")
-    component = list(range(int(array.max()) + 1))
+    named = set(array.ravel().tolist())
+    if array.max() >= len(named):
+        absent = next(v for v in itertools.count() if v not in named)
+        raise ValueError(
+            f"the vertex {absent} has no edge, but {array.max()} has: vertices are numbered from 0 "
+            "without gaps, and each has an edge in a graph with a spanning tree"
+        )
+    component = list(range(len(named)))
     for first, second in array.tolist():
         kept, joined = component[first], component[second]
         component = [kept if c == joined else c for c in component]
@@ -241,7 +248,7 @@ def _checked(edges: Any) -> tuple[tuple[int, int], ...]:
         shown = ", ".join(map(_named, parts[:6])) + (", ..." if len(parts) > 6 else "")
         raise ValueError(
             f"the graph is not connected, so it has no spanning tree: its {len(parts)} components "
-            f"are {shown}. Vertices are numbered from 0 without gaps; add edges between the parts"
+            f"are {shown}. Add edges between the parts"
         )
     return tuple((int(a), int(b)) for a, b in array.tolist())
 
