@@ -1,7 +1,8 @@
-"""Products of stacks of matrices."""
+"""Products and inverses of stacks of matrices."""
 
 import numpy as np
 
+from rbgs.arrays.devices import device
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.typing import Array
 
@@ -27,3 +28,12 @@ def matmul(x: Array, y: Array) -> Array:
     if half == k // 2:
         return matmul(x[..., :half], y[..., :half, :]) + matmul(x[..., half:], y[..., half:, :])
     return np.concatenate([matmul(x, y[..., :half]), matmul(x, y[..., half:])], axis=-1)
+
+
+def inverse(x: Array) -> Array:
+    """Return the inverses of matrices along the last two axes."""
+    xp = array_namespace(x)
+    # JAX has no `linalg.inv` of what is spread over an explicit mesh; this it spreads likewise.
+    return xp.linalg.solve(
+        x, xp.zeros_like(x) + xp.eye(x.shape[-1], dtype=x.dtype, device=device(x))
+    )

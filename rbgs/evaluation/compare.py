@@ -44,7 +44,8 @@ def compare(
     Parameters
     ----------
     estimators : sequence of Estimator
-        What to compare. With an int seed or a key all of them get the same randomness. What has
+        What to compare. All draw the same ``structure``, if they have one; its relaxations may
+        differ. With an int seed or a key all of them get the same randomness. What has
         state, such as :class:`~rbgs.RunningMean`, goes on from it.
     oracle : callable
         ``oracle(value)`` returns what it does for ``gradient``. The value has a further leading
@@ -82,7 +83,8 @@ def compare(
     ------
     TypeError, ValueError
         As in ``gradient``; ``draws`` is below 4; there is no sequence of estimators; there are too
-        many joint outcomes; the reference is biased, or estimates something else.
+        many joint outcomes; estimators have different structures; the reference is biased, or
+        estimates something else.
 
     Notes
     -----
@@ -121,6 +123,6 @@ def compare(
     for estimator in estimators:
         check_estimator("one of the estimators", estimator)
     measurement = Measurement(
-        oracle, logits, draws, rng, mask, axis, reference, reference_draws, max_outcomes
+        estimators, oracle, logits, draws, rng, mask, axis, reference, reference_draws, max_outcomes
     )
     return Comparison(map(measurement.moments, estimators))

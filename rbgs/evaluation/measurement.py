@@ -1,7 +1,7 @@
 """Measuring an estimator: draws or all outcomes, against what it is to estimate."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -14,8 +14,10 @@ from rbgs.arrays.rows import read_logits
 from rbgs.arrays.settings import own_settings
 from rbgs.arrays.typing import Array, Generator, Namespace, Oracle
 from rbgs.estimators.base import Estimator, check_estimator
+from rbgs.estimators.hooks import CATEGORICAL
 from rbgs.evaluation.comparison import Moments
-from rbgs.evaluation.exact import exact_gradient, joint_outcomes
+from rbgs.evaluation.exact import exact_gradient
+from rbgs.evaluation.outcomes import JointOutcomes
 from rbgs.evaluation.statistics import (
     Known,
     Measured,
@@ -26,6 +28,7 @@ from rbgs.evaluation.statistics import (
 )
 from rbgs.random.noise import split
 from rbgs.random.source import check_source
+from rbgs.structures.structure import Structure
 
 # Draws are dealt to groups, whose spread gives the standard errors; within a group they are taken
 # in chunks of this many elements.
@@ -38,6 +41,7 @@ class Measurement:
 
     def __init__(
         self,
+        estimators: Sequence[Estimator],
         oracle: Oracle,
         logits: Array,
         draws: int,
@@ -51,6 +55,7 @@ class Measurement:
         draws = check_count("draws", draws, 4)
         max_outcomes = check_count("max_outcomes", max_outcomes)
         reference_draws = _check_reference(reference, reference_draws, draws)
+        self._structure = _common_structure([*estimators, *([reference] if reference else [])])
         with own_settings():
             self._rows = read_logits(logits, mask, axis)
         self._loss = _Counted(oracle, logits.ndim, self._rows.axis)
@@ -66,10 +71,12 @@ class Measurement:
         """Measure an estimator."""
         target = self._target(estimator)
         self._loss.points = 0
-        outcomes = self._rows.n ** math.prod(self._shared)
-        if estimator._function_of_outcome and outcomes <= self._draws:
+        structure, n = self._structure, self._rows.n
+        outcomes = structure.count(n) ** math.prod(self._shared)
+        is_enumerated = estimator._function_of_outcome and structure.has_law(n)
+        if is_enumerated and outcomes <= self._draws:
             drawn, estimates = 0, outcomes
-            found = enumerated(summarise(self._outcomes(estimator, outcomes)))
+            found = enumerated(summarise(self._outcomes(estimator)))
         else:
             drawn = estimates = self._draws
             found = self._sampled(estimator, self._sizes, self._sources()[0])
@@ -95,6 +102,7 @@ class Measurement:
         gradient = exact_gradient(
             self._loss,
             self._logits,
+            structure=self._structure,
             mask=self._mask,
             axis=self._rows.axis,
             samples=samples,
@@ -128,17 +136,15 @@ class Measurement:
 
         return sampled([summarise(chunks(size)) for size in sizes])
 
-    def _outcomes(self, estimator: Estimator, count: int) -> Iterator[tuple[Array, Array]]:
+    def _outcomes(self, estimator: Estimator) -> Iterator[tuple[Array, Array]]:
         """Yield the estimates of joint outcomes in chunks, and their probabilities."""
-        rows = self._rows
-        xp = array_namespace(rows.log_probs)
-        for start in range(0, count, self._chunk):
-            stop = min(start + self._chunk, count)
+        xp = array_namespace(self._rows.log_probs)
+        outcomes = JointOutcomes(self._structure, self._rows)
+        for values, chances, _ in outcomes.blocks(self._shared, self._chunk):
+            index = outcomes.index(outcomes.in_layout(values))
             with own_settings():
-                probs = rows.split(xp.matrix_transpose(xp.exp(rows.log_probs)), rows.n)
-                _, index, chance = joint_outcomes(rows, probs, self._shared, start, stop)
-                chance = xp.astype(chance, _widest(xp, chance), copy=False)
-            yield self._gradient(estimator, stop - start, index=index), chance
+                chances = xp.astype(chances, _widest(xp, chances), copy=False)
+            yield self._gradient(estimator, index.shape[0], index=index), chances
 
     def _gradient(self, estimator: Estimator, count: int, **options: Array) -> Array:
         logits, mask, axis = self._logits, self._mask, self._rows.axis
@@ -177,6 +183,18 @@ class _Counted:
         self.points += math.prod(value.shape[:leading])
         self.axes = answer.loss.ndim - leading
         return Answer(*map(detached, answer))
+
+
+def _common_structure(estimators: Sequence[Estimator]) -> Structure:
+    """Return what all estimators draw; raise unless it is the same."""
+    structures = {estimator._structure.unrelaxed: estimator for estimator in estimators}
+    if len(structures) > 1:
+        one, other = list(structures.values())[:2]
+        raise ValueError(
+            f"{one} and {other} draw different outcomes, so they estimate different gradients: "
+            "give all estimators of a comparison, and the reference, the same structure="
+        )
+    return next(iter(structures), CATEGORICAL)
 
 
 def _check_reference(reference: Estimator | None, reference_draws: int | None, draws: int) -> int:

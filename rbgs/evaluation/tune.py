@@ -161,7 +161,16 @@ def tune(
     _at(estimator, 1.0)
     given = None if temperatures is None else _checked(temperatures)
     measurement = Measurement(
-        oracle, logits, draws, rng, mask, axis, reference, reference_draws, max_outcomes
+        [estimator],
+        oracle,
+        logits,
+        draws,
+        rng,
+        mask,
+        axis,
+        reference,
+        reference_draws,
+        max_outcomes,
     )
     found: dict[float, Moments] = {}
 

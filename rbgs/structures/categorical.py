@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from rbgs.arrays.devices import device
 from rbgs.arrays.inputs import check_outcome
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.rows import Rows, possible
@@ -11,7 +14,7 @@ from rbgs.conditional.control_variate import HIGHEST_TEMPERATURE, pays
 from rbgs.conditional.race import race
 from rbgs.conditional.samples import ConditionalSamples
 from rbgs.draw import FixedPoints
-from rbgs.structures.structure import Outcome, Race, Structure
+from rbgs.structures.structure import Law, Outcome, Race, Structure
 
 # Samples by default, and from how many elements on the fewer ones.
 _MANY, _FEW, _MANY_ELEMENTS = 16, 8, 64
@@ -68,6 +71,25 @@ class Categorical(Structure):
         """Return the one-hot vector less the probabilities."""
         xp = array_namespace(outcome.winner)
         return outcome.winner - xp.exp(outcome.rows.log_probs)
+
+    def count(self, n: int) -> int:
+        """Return the number of categories."""
+        return n
+
+    def outcomes(self, n: int) -> np.ndarray:
+        """Return the categories, numbers ``(n, 1)``."""
+        return np.arange(n)[:, None]
+
+    def law(self, log_probs: Array, elements: np.ndarray) -> Law:
+        """Return the law of categories: their scores all have the probabilities subtracted."""
+        xp = array_namespace(log_probs)
+        probs = xp.exp(log_probs)
+        categories = xp.asarray(elements[:, 0], device=device(probs))
+        return Law(xp.take(probs, categories, axis=0), probs[None, ...])
+
+    def index_of(self, value: Array, axis: int) -> Array:
+        """Return the categories ``(...,)`` of one-hot vectors."""
+        return array_namespace(value).argmax(value, axis=axis)
 
 
 def default_samples(n: int) -> int:

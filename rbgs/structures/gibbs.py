@@ -174,7 +174,7 @@ def _angles(found: Coins, k: int) -> list[Array]:
     if is_traced_by_torch(like):  # its program has a part for each block
         return [angles]
     size = max(1, _BLOCK // max(1, int(n) * int(count) * int(rows)))
-    return [angles[start : start + size, ...] for start in range(0, half, size)]
+    return [angles[start : min(start + size, half), ...] for start in range(0, half, size)]
 
 
 def _coordinates(found: Coins, angles: Array) -> Complex:

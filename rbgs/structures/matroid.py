@@ -37,9 +37,9 @@ from rbgs.arrays.simplex import clamp, cumulative_sum, first_largest
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.random.noise import exponential
 from rbgs.structures.categorical import default_samples
-from rbgs.structures.given import order_given
+from rbgs.structures.given import LARGEST, order_given, probs_and_drains
 from rbgs.structures.points import RelaxedPoint, TraceSamples
-from rbgs.structures.structure import Outcome, Race, Structure
+from rbgs.structures.structure import Law, Outcome, Race, Structure
 from rbgs.structures.trace import Trace
 
 # What a race has come to: arrays whose last axis is that of the rows.
@@ -88,17 +88,14 @@ class Matroid(Structure):
     def size(self, n: int) -> int:
         """Return how many numbers `product` needs for a point."""
 
-    @abstractmethod
-    def count(self, n: int) -> int:
-        """Return how many structures there are."""
-
     def greedy(self, log_times: Array) -> Trace:
         """Return what a race shows whose elements arrive at times ``(n, rows)``."""
-        xp, (n, rows) = array_namespace(log_times), log_times.shape
-        rank, here = self.rank(n), device(log_times)
+        xp, here = array_namespace(log_times), device(log_times)
+        rank = self.rank(log_times.shape[0])
         numbers = xp.arange(rank, dtype=xp.arange(1, device=here).dtype, device=here)[:, None]
-        order = xp.broadcast_to(xp.zeros_like(numbers), (rank, rows))
-        step = xp.zeros((n, rows), dtype=xp.int32, device=here)
+        # Made of the times: JAX then spreads them likewise.
+        order = xp.zeros_like(numbers) + xp.astype(xp.zeros_like(log_times[:1, :]), numbers.dtype)
+        step = xp.astype(xp.zeros_like(log_times), xp.int32)
 
         # Also a forbidden element comes before one that is spanned: what is taken is a structure.
         earliness = clamp(-log_times, low=-xp.finfo(log_times.dtype).max)
@@ -149,7 +146,7 @@ class Matroid(Structure):
         xp = array_namespace(exponentials)
         log_probs = xp.where(rows.valid, rows.log_probs, 0.0)
         place, left = order_given(self, log_probs, chosen, picked(exponentials, chosen))
-        at = clamp(cumulative_sum(xp.astype(taken, xp.int32)) - 1, low=0, high=len(chosen) - 1)
+        at = clamp(cumulative_sum(xp.astype(taken, xp.int32)) - 1, low=0, high=chosen.shape[0] - 1)
         times = xp.where(taken, picked(place, at), place.shape[0])
         trace = self.greedy(xp.astype(times, log_probs.dtype))
         return self._race(rows, trace, taken, xp.where(taken, picked(left, at), exponentials))
@@ -226,3 +223,50 @@ class Matroid(Structure):
         )
         passed = cumulative_log_sum_exp(-self.log_totals(log_probs, trace))
         return outcome.winner - xp.exp(log_probs + picked(passed, trace.step))
+
+    def has_law(self, n: int) -> bool:
+        """Tell whether a structure is so small that there is a table of its parts."""
+        return self.rank(n) <= LARGEST
+
+    def outcomes(self, n: int) -> np.ndarray:
+        """Return the elements of all structures, numbers ``(count, r)`` in ascending order.
+
+        One element after the other is taken, where it may be, or left, where the later ones
+        complete the structure without it: so no beginning of a structure is in vain.
+        """
+        state, taken = self.start(np.zeros((n, 1))), np.zeros((n, 1), dtype=bool)
+        for element in range(n):
+            rest = state
+            for later in range(element + 1, n):
+                rest = self._grown(rest, later)
+            left = np.flatnonzero(~np.any(self.active(rest), axis=0))
+            added = np.flatnonzero(self.active(state)[element, :])
+            grown = self._grown(state, element)
+            state = tuple(
+                np.concatenate([x[..., left], y[..., added]], axis=-1)
+                for x, y in zip(state, grown, strict=True)
+            )
+            taken = np.concatenate([taken[:, left], taken[:, added]], axis=-1)
+            taken[element, len(left) :] = True
+        return np.nonzero(taken.T)[1].reshape(-1, self.rank(n))
+
+    def _grown(self, state: State, element: int) -> State:
+        """Return states of NumPy after an element was taken where it may be."""
+        is_active = self.active(state)[element, :]
+        grown = self.take(state, np.full(is_active.shape, element))
+        return tuple(np.where(is_active, y, x) for x, y in zip(state, grown, strict=True))
+
+    def law(self, log_probs: Array, elements: np.ndarray) -> Law:
+        """Return the law of structures: by the table of the parts of each."""
+        xp, (count, rank), (n, rows) = array_namespace(log_probs), elements.shape, log_probs.shape
+        of_structures = xp.asarray(elements.T, device=device(log_probs))[:, :, None]
+        chosen = xp.reshape(
+            xp.broadcast_to(of_structures, (rank, count, rows)), (rank, count * rows)
+        )
+        log_rates = xp.reshape(
+            xp.broadcast_to(log_probs[:, None, :], (n, count, rows)), (n, count * rows)
+        )
+        happens = xp.all(picked(log_rates, chosen) > -math.inf, axis=0)
+        probs, drains = probs_and_drains(self, xp.where(happens, log_rates, 0.0), chosen)
+        probs = xp.reshape(xp.where(happens, probs, 0.0), (count, rows))
+        return Law(probs, xp.moveaxis(xp.reshape(drains, (n, count, rows)), 0, 1))

@@ -28,12 +28,13 @@ nearly equal numbers is left: with :math:`S = A^\top \operatorname{diag}(v_f) A`
 
 import itertools
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, ClassVar
 
 import numpy as np
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.matrices import matmul
+from rbgs.arrays.matrices import inverse, matmul
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.ordering import picked
 from rbgs.arrays.simplex import clamp
@@ -83,7 +84,7 @@ class SpanningTree(Matroid):
     >>> square = rbgs.SpanningTree([(0, 1), (1, 2), (2, 3), (3, 0)])
     >>> draw = rbgs.GumbelRao(0.5, structure=square).sample(np.asarray([1.0, 2.0, 0.0, 1.0]), rng=0)
     >>> draw.value
-    array([1., 1., 0., 1.])
+    array([0., 1., 1., 1.])
     """
 
     edges: tuple[tuple[int, int], ...]
@@ -121,7 +122,8 @@ class SpanningTree(Matroid):
 
     def count(self, n: int) -> int:
         """Return the number of spanning trees."""
-        return round(float(np.linalg.det(self._incidence.T @ self._incidence)))
+        log_count = np.linalg.slogdet(self._incidence.T @ self._incidence)[1]
+        return round(Decimal(float(log_count)).exp())  # it may be beyond all floats
 
     def size(self, n: int) -> int:
         """Return how many numbers `product` needs for a point."""
@@ -131,47 +133,49 @@ class SpanningTree(Matroid):
         """Return the components of the vertices ``(N, rows)``, by a number."""
         xp = array_namespace(like)
         numbers = xp.arange(self.vertices, device=device(like))
-        return (xp.broadcast_to(numbers[:, None], (self.vertices, *like.shape[1:])),)
+        return (numbers[:, None] + xp.astype(xp.zeros_like(like[:1, :]), numbers.dtype),)
 
     def active(self, state: State) -> Array:
         """Return which edges lead from one component to another."""
-        (component,) = state
-        xp, ends = array_namespace(component), self._ends_beside(component)
-        first, second = (xp.take(component, end, axis=0) for end in ends)
+        first, second = self._components_of_ends(*state)
         return first != second
 
     def take(self, state: State, element: Array) -> State:
         """Return the state after two components were joined."""
         (component,) = state
-        xp = array_namespace(component)
-        ends = (xp.take(end, element) for end in self._ends_beside(component))
-        kept, joined = (picked(component, end[None, :]) for end in ends)
-        return (xp.where(component == joined, kept, component),)
+        of_ends = self._components_of_ends(component)
+        kept, joined = (picked(of_end, element[None, :]) for of_end in of_ends)
+        return (array_namespace(component).where(component == joined, kept, component),)
+
+    def _components_of_ends(self, component: Array) -> tuple[Array, Array]:
+        xp, here = array_namespace(component), device(component)
+        ends = xp.asarray(self._ends, dtype=component.dtype, device=here)
+        return xp.take(component, ends[:, 0], axis=0), xp.take(component, ends[:, 1], axis=0)
 
     def point(self, utilities: Array, trace: Trace) -> Array:
         """Return the marginals."""
         xp, taken = array_namespace(utilities), trace.taken[:, None, :]
-        paths, of_paths, inverse = self._inverse(utilities, trace)
-        outside = xp.sum(matmul(paths, inverse) * paths, axis=-1)
-        inside = 1 - xp.linalg.diagonal(matmul(of_paths, inverse))
+        paths, of_paths, inverted = self._inverse(utilities, trace)
+        outside = xp.sum(matmul(paths, inverted) * paths, axis=-1)
+        inside = 1 - xp.linalg.diagonal(matmul(of_paths, inverted))
         return xp.where(taken, self._at_edges(inside, trace), xp.moveaxis(outside, -1, 0))
 
     def product(self, utilities: Array, trace: Trace, vector: Array) -> Array:
         """Return the derivative of `point` times a vector."""
         xp, taken = array_namespace(utilities), trace.taken[:, None, :]
-        # The derivative does not see what all edges have in common: a tree has as many.
-        vector = vector - xp.mean(vector, axis=0)
-        paths, of_paths, inverse = self._inverse(utilities, trace)
-        missing = matmul(of_paths, inverse)
+        # The derivative does not see what all edges have in common; a forbidden one has no say.
+        vector = vector - xp.mean(picked(vector, trace.order[:, None, :]), axis=0)
+        paths, of_paths, inverted = self._inverse(utilities, trace)
+        missing = matmul(of_paths, inverted)
         of_tree = xp.moveaxis(picked(vector, trace.order[:, None, :]), 0, -1)[..., None, :]
         of_others = xp.moveaxis(xp.where(taken, 0.0, vector), 0, -1)
         weighted = matmul(xp.matrix_transpose(paths), of_others[..., None] * paths)
-        spread = matmul(inverse, matmul(weighted, inverse))
-        both = spread + matmul(inverse * of_tree, inverse)
+        spread = matmul(inverted, matmul(weighted, inverted))
+        both = spread + matmul(inverted * of_tree, inverted)
 
         lost = missing * of_tree
         inside = xp.linalg.diagonal(lost - matmul(lost, missing) - spread)
-        middle = of_others[..., None] * matmul(paths, inverse) - matmul(paths, both)
+        middle = of_others[..., None] * matmul(paths, inverted) - matmul(paths, both)
         outside = xp.sum(middle * paths, axis=-1)
         return xp.where(taken, self._at_edges(inside, trace), xp.moveaxis(outside, -1, 0))
 
@@ -186,7 +190,7 @@ class SpanningTree(Matroid):
         paths = xp.where(xp.isnan(roots), 0.0, roots) * self._signs(trace, utilities.dtype)
         of_paths = matmul(xp.matrix_transpose(paths), paths)
         identity = xp.eye(of_paths.shape[-1], dtype=utilities.dtype, device=here)
-        return paths, of_paths, xp.linalg.inv(identity + of_paths)
+        return paths, of_paths, inverse(identity + of_paths)
 
     def _signs(self, trace: Trace, dtype: Any) -> Array:
         """Return C, the signs along the paths that edges close, ``(rows, m, r)``.
@@ -194,23 +198,22 @@ class SpanningTree(Matroid):
         0 for the edges of the tree.
         """
         xp, here = array_namespace(trace.order), device(trace.order)
+        rows = xp.zeros_like(trace.order[:1, :])  # JAX spreads what is made of it likewise
+        ends = xp.asarray(self._ends, dtype=trace.order.dtype, device=here)
+        first, second = (
+            xp.matrix_transpose(picked(ends[:, i, None] + rows, trace.order))[..., None]
+            for i in range(2)
+        )
+        vertices = xp.arange(self.vertices - 1, dtype=ends.dtype, device=here)
+        of_tree = xp.astype(first == vertices, dtype) - xp.astype(second == vertices, dtype)
         incidence = xp.asarray(self._incidence, dtype=dtype, device=here)
-        rows = trace.order.shape[1]
-        flat = xp.reshape(xp.matrix_transpose(trace.order), (-1,))
-        shape = (rows, trace.order.shape[0], self.vertices - 1)
-        of_tree = xp.reshape(xp.take(incidence, flat, axis=0), shape)
-        signs = xp.round(matmul(incidence, xp.linalg.inv(of_tree)))
+        signs = xp.round(matmul(incidence, inverse(of_tree)))
         return xp.where(xp.matrix_transpose(trace.taken)[..., None], 0.0, signs)
 
     def _at_edges(self, x: Array, trace: Trace) -> Array:
         """Return numbers ``(count, rows, r)`` of the tree's edges at the places of these."""
         xp = array_namespace(x)
         return picked(xp.moveaxis(x, -1, 0), trace.step[:, None, :])
-
-    def _ends_beside(self, like: Array) -> tuple[Array, Array]:
-        xp, here = array_namespace(like), device(like)
-        ends = xp.asarray(self._ends, dtype=xp.arange(1, device=here).dtype, device=here)
-        return ends[:, 0], ends[:, 1]
 
 
 def _checked(edges: Any) -> tuple[tuple[int, int], ...]:
@@ -229,7 +232,14 @@ def _checked(edges: Any) -> tuple[tuple[int, int], ...]:
     loops = array[array[:, 0] == array[:, 1]]
     if len(loops):
         raise ValueError(f"an edge leads from vertex {loops[0, 0]} to itself: leave it out")
-    component = list(range(int(array.max()) + 1))
+    named = set(array.ravel().tolist())
+    if array.max() >= len(named):
+        absent = next(v for v in itertools.count() if v not in named)
+        raise ValueError(
+            f"the vertex {absent} has no edge, but {array.max()} has: vertices are numbered from 0 "
+            "without gaps, and each has an edge in a graph with a spanning tree"
+        )
+    component = list(range(len(named)))
     for first, second in array.tolist():
         kept, joined = component[first], component[second]
         component = [kept if c == joined else c for c in component]
@@ -238,7 +248,7 @@ def _checked(edges: Any) -> tuple[tuple[int, int], ...]:
         shown = ", ".join(map(_named, parts[:6])) + (", ..." if len(parts) > 6 else "")
         raise ValueError(
             f"the graph is not connected, so it has no spanning tree: its {len(parts)} components "
-            f"are {shown}. Vertices are numbered from 0 without gaps; add edges between the parts"
+            f"are {shown}. Add edges between the parts"
         )
     return tuple((int(a), int(b)) for a, b in array.tolist())
 

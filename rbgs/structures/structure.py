@@ -2,8 +2,12 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
+import numpy as np
+
+from rbgs.arrays.devices import device
+from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.rows import Rows
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.draw import Operator
@@ -44,6 +48,16 @@ class Race:
     index: Any
     winner: Array
     exponentials: Array | None
+
+
+class Law(NamedTuple):
+    r"""Of some outcomes: their probabilities, and their score :math:`\nabla \log p(S) = S - d_S`.
+
+    ``probs (count, rows)``; ``drains (count, n, rows)``, or of one that all of them share.
+    """
+
+    probs: Array
+    drains: Array
 
 
 @dataclass(frozen=True)
@@ -94,6 +108,35 @@ class Structure(ABC):
     @abstractmethod
     def score(self, outcome: Outcome) -> Array:
         """Return the derivative ``(n, rows)`` of the log-probability of what the race showed."""
+
+    @abstractmethod
+    def count(self, n: int) -> int:
+        """Return how many outcomes there are."""
+
+    def has_law(self, n: int) -> bool:
+        """Tell whether the probabilities of outcomes can be computed."""
+        return True
+
+    @abstractmethod
+    def outcomes(self, n: int) -> np.ndarray:
+        """Return the elements of all outcomes, numbers ``(count, r)``."""
+
+    @abstractmethod
+    def law(self, log_probs: Array, elements: np.ndarray) -> Law:
+        """Return the law of outcomes, given by their elements ``(count, r)``.
+
+        In rows that are not valid the probabilities are anything that is not above 0.
+        """
+
+    @property
+    def unrelaxed(self) -> Self:
+        """What decides which outcomes there are and their law: the same for all relaxations."""
+        return self
+
+    def index_of(self, value: Array, axis: int) -> Array:
+        """Return the index of outcomes by their 0/1 vectors, as users give it."""
+        xp = array_namespace(value)
+        return xp.astype(value, xp.arange(1, device=device(value)).dtype)
 
     def index_axes(self, ndim: int, axis: int) -> tuple[int, ...]:
         """Return which axes of logits, with the elements along one, the index has too."""

@@ -1,8 +1,11 @@
 """Subsets of k elements."""
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.inputs import check_count, check_option
@@ -17,7 +20,7 @@ from rbgs.structures.trace import Trace
 _RELAXATIONS = ("gibbs", "binary_entropy")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Subset(Matroid):
     r"""A subset of k of n elements: those with the k largest perturbed logits.
 
@@ -68,6 +71,10 @@ class Subset(Matroid):
         object.__setattr__(self, "k", check_count("k", self.k))
         check_option("relaxation", self.relaxation, _RELAXATIONS)
 
+    def __repr__(self) -> str:
+        further = "" if self.relaxation == "gibbs" else f", {self.relaxation!r}"
+        return f"Subset({self.k}{further})"
+
     def check(self, n: int) -> None:
         """Raise unless there are k elements."""
         if n < self.k:
@@ -80,6 +87,15 @@ class Subset(Matroid):
     def count(self, n: int) -> int:
         """Return the number of subsets."""
         return math.comb(n, self.k)
+
+    def outcomes(self, n: int) -> np.ndarray:
+        """Return the elements of all subsets, numbers ``(count, k)``."""
+        return np.asarray(list(itertools.combinations(range(n), self.k)))
+
+    @property
+    def unrelaxed(self) -> "Subset":
+        """The subset with the relaxation that is taken by default."""
+        return Subset(self.k)
 
     def size(self, n: int) -> int:
         """Return how many numbers `product` needs for a point."""

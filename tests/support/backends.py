@@ -26,7 +26,7 @@ class Backend(Enum):
             module = module.numpy
         if self is Backend.STRICT:
             module.set_array_api_strict_flags(
-                boolean_indexing=False, data_dependent_shapes=False, enabled_extensions=()
+                boolean_indexing=False, data_dependent_shapes=False, enabled_extensions=("linalg",)
             )
         if self is Backend.CUPY:
             try:

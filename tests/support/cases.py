@@ -52,6 +52,26 @@ NUMBERED = [
     if estimator._random_given_outcome and getattr(estimator, "samples", 1) != 1
 ]
 
+# Of five elements and three to be taken, so that the libraries compile for few shapes.
+STRUCTURES = [
+    rbgs.Subset(3),
+    rbgs.Subset(3, relaxation="binary_entropy"),
+    rbgs.SpanningTree([(0, 1), (1, 2), (2, 3), (3, 0), (0, 2)]),
+]
+STRUCTURED = [
+    make(structure)
+    for structure in STRUCTURES
+    for make in (
+        lambda s: rbgs.GumbelSoftmax(0.7, structure=s),
+        lambda s: rbgs.StraightThrough(1.3, structure=s),
+        lambda s: rbgs.StraightThroughGumbelSoftmax(0.4, structure=s),
+        lambda s: rbgs.GumbelRao(0.5, 7, structure=s),
+        lambda s: rbgs.GumbelRao(0.5, 7, "monte_carlo", structure=s),
+        lambda s: rbgs.Reinforce(structure=s),
+        lambda s: rbgs.Reinforce("leave_one_out", samples=3, structure=s),
+    )
+]
+
 
 def softmax(x, axis=-1):
     """Return the softmax, independently of the library."""
@@ -68,7 +88,14 @@ def name(estimator):
         label += f"-{estimator._draws}"
     if getattr(estimator, "gap", None) == "p":
         label += "-p"
-    return label
+    structure = estimator._structure
+    return label if structure == rbgs.GumbelRao(1).structure else f"{label}-{short(structure)}"
+
+
+def short(structure):
+    """Return a short test id of a structure."""
+    label = type(structure).__name__
+    return f"{label}-entropy" if getattr(structure, "relaxation", "") == "binary_entropy" else label
 
 
 def quadratic(xp, target, weights):
