@@ -6,7 +6,6 @@ independent samples given the trace, :math:`V_K = A / K + B`, :math:`V_1` is tha
 and B that of the whole average, so :math:`(K V_K - V_1) / (K - 1)` estimates it without bias.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -136,34 +135,21 @@ def sign(found: tuple[float, float], first: float) -> str:
     return "<" if value < first else ">"
 
 
-def exact_gradient(problem: Problem, k: int) -> Array:
-    """Enumerate the gradient of the expected loss for k-subsets: over all orders of taking."""
-    n = len(problem.logits)
-    traces = np.asarray(list(itertools.permutations(range(n), k)))
-    rates = np.exp(problem.logits)
-    value, probability = np.zeros((len(traces), n)), np.ones(len(traces))
-    score = np.zeros((len(traces), n))
-    for taken in traces.T:
-        left = np.where(value > 0, 0.0, rates)  # rates of those not yet taken
-        left /= left.sum(axis=1, keepdims=True)
-        np.put_along_axis(value, taken[:, None], 1.0, axis=1)
-        probability *= np.take_along_axis(left, taken[:, None], axis=1)[:, 0]
-        score -= left
-    return (probability * problem(value)[0]) @ (score + value)
-
-
 def error_table(draws: int, tick: Callable[[], None]) -> Table:
     """Show mean squared errors against the enumerated gradient of 3 of 10."""
     what, n = structure("3 of 10")
     problems = [Problem.drawn(n, seed) for seed in range(PROBLEMS)]
-    exact = [exact_gradient(problem, 3) for problem in problems]
-    norms = [(g**2).sum() for g in exact]
+    exact = [rbgs.exact_gradient(x, x.logits, structure=what) for x in problems]
+    norms = [(gradient**2).sum() for gradient in exact]
 
-    def errors(estimator: rbgs.Estimator) -> list[float]:
-        return [
-            ((problem.gradients(estimator, draws, seed) - g) ** 2).sum(axis=-1).mean()
-            for seed, (problem, g) in enumerate(zip(problems, exact, strict=True))
-        ]
+    def errors(make: Callable[[Problem], list[rbgs.Estimator]]) -> Array:
+        found = [rbgs.compare(make(x), x, x.logits, draws=draws, rng=0) for x in problems]
+        return np.asarray([[moments.mse for moments in comparison] for comparison in found]).T
+
+    def reinforce(problem: Problem) -> list[rbgs.Estimator]:
+        estimator = rbgs.Reinforce(rbgs.RunningMean(), structure=what)
+        problem.gradients(estimator, 1000, seed=1)  # the mean settles
+        return [estimator]
 
     def shown(found: tuple[float, float]) -> str:
         return "{:.3g} ± {:.2g}".format(*found)
@@ -176,24 +162,17 @@ def error_table(draws: int, tick: Callable[[], None]) -> Table:
     for column in ("τ", "ST-GS", "GR", "SIMPLE's operator", "ST-GS / GR", "first"):
         table.add_column(column, justify="right")
     for temperature, first in ERRORS.items():
-        one, rao, mean = (
-            errors(estimator)
-            for estimator in (
-                rbgs.StraightThroughGumbelSoftmax(temperature, structure=what),
-                rbgs.GumbelRao(temperature, SAMPLES, structure=what),
-                rbgs.StraightThrough(temperature, structure=what),
-            )
-        )
-        cells = (shown(ratio_with_error(x, norms)) for x in (one, rao, mean))
-        gained = ratio_with_error(one, rao)
-        table.add_row(str(temperature), *cells, "{:.2f} ± {:.2f}".format(*gained), f"{first:.2f}")
+        estimators: list[rbgs.Estimator] = [
+            rbgs.StraightThroughGumbelSoftmax(temperature, structure=what),
+            rbgs.GumbelRao(temperature, SAMPLES, structure=what),
+            rbgs.StraightThrough(temperature, structure=what),
+        ]
+        found = errors(lambda _, estimators=estimators: estimators)
+        cells = (shown(ratio_with_error(x, norms)) for x in found)
+        gained = "{:.2f} ± {:.2f}".format(*ratio_with_error(found[0], found[1]))
+        table.add_row(str(temperature), *cells, gained, f"{first:.2f}")
         tick()
-    score = []
-    for seed, (problem, g) in enumerate(zip(problems, exact, strict=True)):
-        reinforce = rbgs.Reinforce(rbgs.RunningMean(), structure=what)
-        problem.gradients(reinforce, 1000, seed)  # the mean settles
-        estimates = problem.gradients(reinforce, draws, seed)
-        score.append(((estimates - g) ** 2).sum(axis=-1).mean())
+    (score,) = errors(reinforce)
     table.add_row("REINFORCE, mean", shown(ratio_with_error(score, norms)))
     return table
 
