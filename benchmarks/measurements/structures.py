@@ -84,7 +84,8 @@ WORKLOADS: dict[str, Callable[[], dict[str, peers.Call]]] = {
 
 
 def tables(rounds: int) -> Iterator[Table]:
-    """Time all contenders on all workloads."""
+    """Time all contenders on all workloads, as in a program with large arrays: see `families`."""
+    np.ones(2**21)  # 16 MiB, freed at once
     for title, make in WORKLOADS.items():
         calls = make()
         alternate(calls, 2)
