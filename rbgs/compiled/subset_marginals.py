@@ -1,0 +1,284 @@
+r"""The Jacobian of relaxed k-subsets in the compiled engine: see `rbgs.structures.gibbs`.
+
+With :math:`z = e^{i \theta_f}`, :math:`c = 1 - \cos \theta`, :math:`s = \sin \theta`,
+:math:`D = 1 / |d|^2 = 1 / (1 - 2 q c)`, :math:`t = 1 - 2 p` and :math:`w = q v`, where v is centred,
+
+.. math::
+
+    A_f = -c \sum_e w t D + i s \sum_e w D, \quad
+    (J v)_e = w \omega_0 + \sum_{f > 0} D \big( w ((2 - c) D - 1) \Re \omega - w D t s \Im \omega
+        - q (c t \Re \alpha + s \Im \alpha) \big), \quad \alpha = \omega (A - m),
+
+without a term of A that the mean m has, too. An element that was taken counts by its p for not
+being there, so that no digits are lost: t changes its sign, and d becomes its conjugate.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rbgs.compiled.blocks import sum_of
+from rbgs.compiled.compiler import inlined, jit
+from rbgs.compiled.math import exp, log
+from rbgs.compiled.vectors import is_any, lanes_of, load, select, spread, sqrt, store
+
+# Newton steps at most, and what tilt may be left where the coins need only show about k.
+_STEPS, _ENOUGH = 30, 0.1
+# Against the rounding error: what may be left of the sum behind the last frequency.
+_MISSED = 8
+
+
+class Coins(NamedTuple):
+    """Arrays of one block: first the n elements that were not taken, then the k that were.
+
+    ``relative`` are the odds before the tilt; ``p`` and ``q`` those after it.
+    """
+
+    relative: Any
+    p: Any
+    q: Any
+    w: Any
+    vec: Any
+    total: Any
+
+
+class Sums(NamedTuple):
+    """Of each frequency 1 - cos and sin; vectors of complex numbers; and a place to work in.
+
+    First those are the product of all d, and the sums of w D and of w t D; then they become
+    omega and alpha, their imaginary parts times the sine and the real part of alpha times
+    1 - cos.
+    """
+
+    cosine: Any
+    sine: Any
+    re: Any
+    im: Any
+    of_w: Any
+    of_wt: Any
+    scratch: Any
+
+
+@inlined
+def _toss(coins, begin, end, factor, over_categories):
+    """Write p and q of odds times a factor; return their sums, and that of q times the vector."""
+    zero = factor - factor
+    p_total, q_total, dot = zero, zero, zero
+    for at in range(begin, end, lanes_of(coins.p)):
+        odds = load(coins.relative, at) * factor
+        inverse = 1 / (1 + odds)
+        p = odds * inverse
+        q = p * inverse
+        store(coins.p, at, p)
+        store(coins.q, at, q)
+        p_total, q_total = p_total + p, q_total + q
+        dot = dot + q * load(coins.vec, at)
+    return (
+        sum_of(p_total, over_categories),
+        sum_of(q_total, over_categories),
+        sum_of(dot, over_categories),
+    )
+
+
+@inlined
+def toss(coins, size, precise, over_categories):
+    """Write p, q and w of coins of which k show 1 on average; return the sum of q.
+
+    Nearly k, unless ``precise``. As many of those taken are to be wrong as of the others: the ratio
+    falls with the tilt by 1 to 2 in logarithm, so Newton's method needs no safeguard.
+    """
+    lanes = lanes_of(coins.p)
+    zero = spread(coins.p.dtype.type(0), coins.p)
+    tiny = np.finfo(coins.p.dtype).tiny
+    enough = coins.p.dtype.type(np.sqrt(np.finfo(coins.p.dtype).eps) if precise else _ENOUGH)
+    others, taken = zero, zero
+    for at in range(0, size, lanes):
+        others = others + load(coins.relative, at)
+    for at in range(size, coins.p.size, lanes):
+        taken = taken + load(coins.relative, at)
+    others, taken = sum_of(others, over_categories), sum_of(taken, over_categories)
+    # Exact where all odds are small. Without others there is no choice.
+    factor = sqrt(taken / others)
+    inverse = select(others > tiny, 1 / factor, zero)
+    factor = select(others > tiny, factor, zero)
+    settled = False
+    q_total = dot = zero
+    for _ in range(_STEPS):
+        p0, q0, dot0 = _toss(coins, 0, size, factor, over_categories)
+        p1, q1, dot1 = _toss(coins, size, coins.p.size, inverse, over_categories)
+        q_total, dot = q0 + q1, dot0 + dot1
+        p0, p1 = select(p0 > tiny, p0, tiny), select(p1 > tiny, p1, tiny)
+        step = log(p0 / p1) / (q0 / p0 + q1 / p1)
+        step = select(step * step > 0, step, 0)
+        if settled:
+            break
+        is_far = step * step > enough * enough
+        settled = not is_any(is_far)
+        if settled and not precise:
+            break
+        factor, inverse = factor * exp(zero - step), inverse * exp(step)
+    mean = dot / select(q_total > tiny, q_total, tiny)
+    for at in range(0, coins.p.size, lanes):
+        store(coins.w, at, load(coins.q, at) * (load(coins.vec, at) - mean))
+    return q_total
+
+
+@jit
+def count_frequencies(greatest, smallest, furthest, eps):
+    """Return F and how many of the frequencies 1 to (F - 1) / 2 matter, an even number.
+
+    The number of coins that show 1 has the variance s^2, from ``smallest`` to ``greatest``. It is F
+    from its mean less often than that of Poisson's law with this variance, and never further than
+    ``furthest``. The factors of the sum's terms are at most ``exp(-s^2 (1 - cos))``.
+    """
+    distance, missed = 1, 1.0
+    while missed > _MISSED * eps and distance <= furthest:
+        distance += 1
+        missed *= greatest / (greatest + distance)
+    count = (distance + 3) // 4 * 2
+    angle = 2 * np.pi / (2 * count + 1)
+    used = 2
+    while used < count and smallest * (1 - np.cos((used + 1) * angle)) < -np.log(eps):
+        used += 2
+    return 2 * count + 1, used
+
+
+@inlined
+def _prepare_frequencies(sums, q_total, furthest, known):
+    """Write the cosines and sines for all lanes; return their number and F, which was ``known``."""
+    lanes, eps = lanes_of(sums.re), np.finfo(sums.re.dtype).eps
+    of_lanes = np.empty(lanes, sums.re.dtype)
+    store(of_lanes, 0, q_total)
+    greatest, smallest = 0.0, np.inf
+    for lane in range(lanes):
+        variance = of_lanes[lane]  # NaN in a row that cannot be answered
+        greatest = variance if variance > greatest else greatest
+        smallest = variance if variance < smallest else smallest
+    found, used = count_frequencies(greatest, smallest, furthest, eps)
+    if found != known:
+        for f in range(found // 2):
+            angle = 2 * np.pi * (f + 1) / found
+            sums.cosine[f], sums.sine[f] = 2 * np.sin(angle / 2) ** 2, np.sin(angle)
+    return used, found
+
+
+@inlined
+def _transform(coins, sums, size, f, over_categories):
+    """Write the product of all d, and the sums of w D and w t D, of two frequencies."""
+    lanes = lanes_of(coins.p)
+    zero = spread(coins.p.dtype.type(0), coins.p)
+    c0, c1, s0, s1 = sums.cosine[f], sums.cosine[f + 1], sums.sine[f], sums.sine[f + 1]
+    re0, im0, x0, t0 = zero + 1, zero, zero, zero
+    re1, im1, x1, t1 = zero + 1, zero, zero, zero
+    for part in range(2):
+        begin, end, sign = (size, coins.p.size, -1) if part else (0, size, 1)
+        for at in range(begin, end, lanes):
+            p, q, w = load(coins.p, at), load(coins.q, at), load(coins.w, at)
+            norm0, norm1 = 1 - q * (2 * c0), 1 - q * (2 * c1)
+            both = w / (norm0 * norm1)
+            wd0, wd1 = both * norm1, both * norm0
+            turned = (1 - p - p) * sign
+            x0, x1 = x0 + wd0, x1 + wd1
+            t0, t1 = t0 + wd0 * turned, t1 + wd1 * turned
+            d_re, d_im = 1 - p * c0, p * (s0 * sign)
+            re0, im0 = re0 * d_re - im0 * d_im, re0 * d_im + im0 * d_re
+            d_re, d_im = 1 - p * c1, p * (s1 * sign)
+            re1, im1 = re1 * d_re - im1 * d_im, re1 * d_im + im1 * d_re
+    if over_categories:
+        re0, im0 = _product_of_lanes(sums.scratch, re0, im0)
+        re1, im1 = _product_of_lanes(sums.scratch, re1, im1)
+    store(sums.re, f * lanes, re0)
+    store(sums.im, f * lanes, im0)
+    store(sums.re, (f + 1) * lanes, re1)
+    store(sums.im, (f + 1) * lanes, im1)
+    store(sums.of_w, f * lanes, sum_of(x0, over_categories))
+    store(sums.of_w, (f + 1) * lanes, sum_of(x1, over_categories))
+    store(sums.of_wt, f * lanes, sum_of(t0, over_categories))
+    store(sums.of_wt, (f + 1) * lanes, sum_of(t1, over_categories))
+
+
+@inlined
+def _product_of_lanes(scratch, re, im):
+    """Return the product of the complex numbers in all lanes."""
+    lanes = lanes_of(scratch)
+    distance = lanes // 2
+    while distance:
+        store(scratch, 0, re)
+        store(scratch, lanes, re)
+        other_re = load(scratch, distance)
+        store(scratch, 0, im)
+        store(scratch, lanes, im)
+        other_im = load(scratch, distance)
+        re, im = re * other_re - im * other_im, re * other_im + im * other_re
+        distance //= 2
+    return re, im
+
+
+@inlined
+def _weigh(sums, used):
+    """Turn the sums of all frequencies into what multiplies the elements; return omega of 0."""
+    lanes = lanes_of(sums.re)
+    zero = spread(sums.re.dtype.type(0), sums.re)
+    total, mean = zero, zero
+    for f in range(used):
+        re, im = load(sums.re, f * lanes), load(sums.im, f * lanes)
+        a_re, a_im = load(sums.of_wt, f * lanes) * -sums.cosine[f], load(sums.of_w, f * lanes) * sums.sine[f]
+        total, mean = total + re, mean + (re * a_re - im * a_im)
+        store(sums.of_wt, f * lanes, a_re)
+        store(sums.of_w, f * lanes, a_im)
+    first = 1 / (1 + total + total)
+    mean = (mean + mean) * first
+    for f in range(used):
+        re, im = load(sums.re, f * lanes) * (first + first), load(sums.im, f * lanes) * (first + first)
+        a_re, a_im = load(sums.of_wt, f * lanes) - mean, load(sums.of_w, f * lanes)
+        c, s = sums.cosine[f], sums.sine[f]
+        store(sums.re, f * lanes, re)
+        store(sums.im, f * lanes, im * s)
+        store(sums.of_wt, f * lanes, (re * a_re - im * a_im) * c)
+        store(sums.of_w, f * lanes, (re * a_im + im * a_re) * s)
+    return first
+
+
+@inlined
+def _add(coins, sums, size, used, first):
+    """Add to the product what the frequencies contribute."""
+    lanes = lanes_of(coins.p)
+    for part in range(2):
+        begin, end, sign = (size, coins.p.size, -1) if part else (0, size, 1)
+        for at in range(begin, end, lanes):
+            q = load(coins.q, at)
+            turned = (1 - load(coins.p, at) * 2) * sign
+            of_w, of_q = first, first - first
+            for f in range(0, used, 2):
+                c0, c1 = sums.cosine[f], sums.cosine[f + 1]
+                norm0, norm1 = 1 - q * (2 * c0), 1 - q * (2 * c1)
+                both = 1 / (norm0 * norm1)
+                d0, d1 = both * norm1, both * norm0
+                re, im = load(sums.re, f * lanes), load(sums.im, f * lanes)
+                of_w = of_w + d0 * (d0 * (re * (2 - c0) - im * turned) - re)
+                of_q = of_q + d0 * (load(sums.of_wt, f * lanes) * turned + load(sums.of_w, f * lanes))
+                re, im = load(sums.re, (f + 1) * lanes), load(sums.im, (f + 1) * lanes)
+                of_w = of_w + d1 * (d1 * (re * (2 - c1) - im * turned) - re)
+                of_q = of_q + d1 * (
+                    load(sums.of_wt, (f + 1) * lanes) * turned + load(sums.of_w, (f + 1) * lanes)
+                )
+            added = load(coins.w, at) * of_w - q * of_q
+            store(coins.total, at, load(coins.total, at) + added)
+
+
+@inlined
+def add_gibbs(coins, sums, size, q_total, furthest, known, over_categories):
+    """Add the Jacobian of the marginals of Gibbs's law times w; return F."""
+    used, found = _prepare_frequencies(sums, q_total, furthest, known)
+    for f in range(0, used, 2):
+        _transform(coins, sums, size, f, over_categories)
+    first = _weigh(sums, used)
+    _add(coins, sums, size, used, first)
+    return found
+
+
+@inlined
+def add_binary_entropy(coins):
+    """Add the Jacobian of the coins themselves."""
+    for at in range(0, coins.p.size, lanes_of(coins.p)):
+        store(coins.total, at, load(coins.total, at) + load(coins.w, at))
