@@ -9,19 +9,19 @@ from rbgs.compiled.blocks import pack, sizes_of, unpack
 from rbgs.compiled.compiler import inlined, jit
 from rbgs.compiled.math import exp, log, log1p
 from rbgs.compiled.subset_blocks import slot, take, write_log_left, write_places
-from rbgs.compiled.vectors import lanes_of, load, select, spread, store
+from rbgs.compiled.vectors import is_any, lanes_of, load, load_beside, select, spread, store
 
 
 @inlined
-def _sift(heap, i, size, utilities, start, step):
+def _sift(heap, i, size, utilities):
     """Move an element down a heap, whose first one is the last to arrive."""
     moved = heap[i]
-    x = utilities[start + moved * step]
+    x = utilities[moved]
     while 2 * i + 1 < size:
         child = 2 * i + 1
-        y = utilities[start + heap[child] * step]
+        y = utilities[heap[child]]
         if child + 1 < size:
-            other = utilities[start + heap[child + 1] * step]
+            other = utilities[heap[child + 1]]
             if other < y or (other == y and heap[child + 1] > heap[child]):
                 child, y = child + 1, other
         if y > x or (y == x and heap[child] < moved):
@@ -31,24 +31,43 @@ def _sift(heap, i, size, utilities, start, step):
     heap[i] = moved
 
 
-@jit
-def first_arrivals(heap, utilities, start, step, n):
-    """Fill an array with the elements of the largest utilities, the largest first.
-
-    Of equal ones the first counts. The utilities lie ``step`` apart, from ``start`` on.
-    """
+@inlined
+def _sort(heap, utilities, n):
+    """Write the elements of the largest utilities of a row, in order."""
     k = heap.size
     for i in range(k):
         heap[i] = i
     for i in range(k // 2 - 1, -1, -1):
-        _sift(heap, i, k, utilities, start, step)
+        _sift(heap, i, k, utilities)
     for j in range(k, n):
-        if utilities[start + j * step] > utilities[start + heap[0] * step]:
+        if utilities[j] > utilities[heap[0]]:
             heap[0] = j
-            _sift(heap, 0, k, utilities, start, step)
+            _sift(heap, 0, k, utilities)
     for size in range(k - 1, 0, -1):
         heap[0], heap[size] = heap[size], heap[0]
-        _sift(heap, 0, size, utilities, start, step)
+        _sift(heap, 0, size, utilities)
+
+
+@inlined
+def _insert(best, numbers, utilities):
+    """Write the largest utilities of all lanes and the numbers of their elements, in order."""
+    lanes = lanes_of(best)
+    zero = spread(best.dtype.type(0), best)
+    number = load_beside(numbers, 0, zero)
+    number = number ^ number
+    for at in range(0, best.size, lanes):
+        store(best, at, zero - np.inf)
+        store(numbers, at, number)
+    for at in range(0, utilities.size, lanes):
+        x, i = load(utilities, at), number
+        if is_any(x > load(best, best.size - lanes)):
+            for place in range(0, best.size, lanes):
+                y, j = load(best, place), load_beside(numbers, place, zero)
+                is_first = x > y
+                store(best, place, select(is_first, x, y))
+                store(numbers, place, select(is_first, i, j))
+                x, i = select(is_first, y, x), select(is_first, j, i)
+        number = number + 1
 
 
 @jit
@@ -78,10 +97,13 @@ def race_of_subset(
             e = zero - log1p(zero - u)
             store(exponentials, at, e)
             store(result, at, load(logs, at) - log(e))
+        if over_categories:
+            _sort(places, result, n)
+        else:
+            _insert(rates, places, result)
         for lane in range(1 if over_categories else min(lanes, end - first)):
-            row = first + lane
-            heap = order[row * k : (row + 1) * k]
-            first_arrivals(heap, result, lane, 1 if over_categories else lanes, n)
+            for s in range(k):
+                order[(first + lane) * k + s] = places[s if over_categories else s * lanes + lane]
         write_places(places, order, first, n, k, rows, over_categories)
         take(log_rates, lanes, logs, places, 0)
         take(rates, 0, logs, places, 0)
