@@ -125,7 +125,6 @@ def product_of_subset(points: Any, vector: Array, relaxation: str) -> Array:
         *(_flat(x, dtype, over_categories) for x in of_rows),
         _given(points.order.T, np.int32).reshape(-1),
         _given(temperature, dtype).reshape(-1),
-        whole_power(temperature),
         _given(key, np.int32).reshape(-1).view(np.uint32),
         generators,
         samples,

@@ -81,11 +81,13 @@ def _toss(coins, begin, end, factor, over_categories):
 
 
 @inlined
-def toss(coins, size, precise, over_categories):
-    """Write p, q and w of coins of which k show 1 on average; return the sum of q.
+def toss(coins, size, tilt, precise, over_categories):
+    """Write p, q and w of coins of which k show 1 on average; return the sums of q of both kinds.
 
     Nearly k, unless ``precise``. As many of those taken are to be wrong as of the others: the ratio
-    falls with the tilt by 1 to 2 in logarithm, so Newton's method needs no safeguard.
+    falls with the tilt by 1 to 2 in logarithm, so Newton's method needs no safeguard. It starts
+    from where it ended in the sample before, beside what is exact if all odds are small: returned
+    first.
     """
     lanes = lanes_of(coins.p)
     zero = spread(coins.p.dtype.type(0), coins.p)
@@ -97,44 +99,52 @@ def toss(coins, size, precise, over_categories):
     for at in range(size, coins.p.size, lanes):
         taken = taken + load(coins.relative, at)
     others, taken = sum_of(others, over_categories), sum_of(taken, over_categories)
-    # Exact where all odds are small. Without others there is no choice.
-    factor = sqrt(taken / others)
-    inverse = select(others > tiny, 1 / factor, zero)
-    factor = select(others > tiny, factor, zero)
+    start = sqrt(taken / others)
+    # Without others there is no choice.
+    is_open = others > tiny
+    inverse, start = select(is_open, 1 / start, zero), select(is_open, start, zero)
     settled = False
-    q_total = dot = zero
+    q0, q1, dot = zero, zero, zero
     for _ in range(_STEPS):
-        p0, q0, dot0 = _toss(coins, 0, size, factor, over_categories)
-        p1, q1, dot1 = _toss(coins, size, coins.p.size, inverse, over_categories)
-        q_total, dot = q0 + q1, dot0 + dot1
+        p0, q0, dot0 = _toss(coins, 0, size, start * exp(tilt), over_categories)
+        p1, q1, dot1 = _toss(
+            coins, size, coins.p.size, inverse * exp(zero - tilt), over_categories
+        )
+        dot = dot0 + dot1
         p0, p1 = select(p0 > tiny, p0, tiny), select(p1 > tiny, p1, tiny)
-        step = log(p0 / p1) / (q0 / p0 + q1 / p1)
-        step = select(step * step > 0, step, 0)
+        step = log(p1 / p0) / (q0 / p0 + q1 / p1)
+        square = step * step
+        # NaN in a row that cannot be answered.
+        step = select(square > 0, step, 0)
         if settled:
             break
-        is_far = step * step > enough * enough
-        settled = not is_any(is_far)
+        settled = not is_any(square > enough * enough)
+        tilt = tilt + step
         if settled and not precise:
             break
-        factor, inverse = factor * exp(zero - step), inverse * exp(step)
+    q_total = q0 + q1
     mean = dot / select(q_total > tiny, q_total, tiny)
     for at in range(0, coins.p.size, lanes):
         store(coins.w, at, load(coins.q, at) * (load(coins.vec, at) - mean))
-    return q_total
+    return tilt, q0, q1
 
 
 @jit
-def count_frequencies(greatest, smallest, furthest, eps):
+def count_frequencies(of_others, of_taken, smallest, furthest, eps):
     """Return F and how many of the frequencies 1 to (F - 1) / 2 matter, an even number.
 
-    The number of coins that show 1 has the variance s^2, from ``smallest`` to ``greatest``. It is F
-    from its mean less often than that of Poisson's law with this variance, and never further than
-    ``furthest``. The factors of the sum's terms are at most ``exp(-s^2 (1 - cos))``.
+    The coins' errors are no more often F too many or too few than the difference of two variables
+    of Poisson's law, whose variances are at most those of the others and those of the taken, and
+    never more than ``furthest``. The factors of the sum's terms are at most
+    ``exp(-smallest * (1 - cos))``, with the least variance of all of them.
     """
-    distance, missed = 1, 1.0
-    while missed > _MISSED * eps and distance <= furthest:
+    distance, more, less = 1, 1.0, 1.0
+    product, mean = 4 * of_others * of_taken, of_others - of_taken
+    while more + less > _MISSED * eps and distance <= furthest:
         distance += 1
-        missed *= greatest / (greatest + distance)
+        above, below = distance + mean, distance - mean
+        more *= 2 * of_others / (above + np.sqrt(above * above + product))
+        less *= 2 * of_taken / (below + np.sqrt(below * below + product))
     count = (distance + 3) // 4 * 2
     angle = 2 * np.pi / (2 * count + 1)
     used = 2
@@ -144,17 +154,23 @@ def count_frequencies(greatest, smallest, furthest, eps):
 
 
 @inlined
-def _prepare_frequencies(sums, q_total, furthest, known):
+def _largest(of_lanes, x, sign):
+    """Return the largest number of all lanes, or with the sign -1 the least; NaN does not count."""
+    store(of_lanes, 0, x * sign)
+    result = -np.inf
+    for lane in range(of_lanes.size):
+        result = of_lanes[lane] if of_lanes[lane] > result else result
+    return result * sign
+
+
+@inlined
+def _prepare_frequencies(sums, of_others, of_taken, furthest, known):
     """Write the cosines and sines for all lanes; return their number and F, which was ``known``."""
-    lanes, eps = lanes_of(sums.re), np.finfo(sums.re.dtype).eps
-    of_lanes = np.empty(lanes, sums.re.dtype)
-    store(of_lanes, 0, q_total)
-    greatest, smallest = 0.0, np.inf
-    for lane in range(lanes):
-        variance = of_lanes[lane]  # NaN in a row that cannot be answered
-        greatest = variance if variance > greatest else greatest
-        smallest = variance if variance < smallest else smallest
-    found, used = count_frequencies(greatest, smallest, furthest, eps)
+    scratch = sums.scratch[: lanes_of(sums.re)]
+    most_of_others, most_of_taken = _largest(scratch, of_others, 1), _largest(scratch, of_taken, 1)
+    smallest = _largest(scratch, of_others + of_taken, -1)
+    eps = np.finfo(sums.re.dtype).eps
+    found, used = count_frequencies(most_of_others, most_of_taken, smallest, furthest, eps)
     if found != known:
         for f in range(found // 2):
             angle = 2 * np.pi * (f + 1) / found
@@ -267,9 +283,9 @@ def _add(coins, sums, size, used, first):
 
 
 @inlined
-def add_gibbs(coins, sums, size, q_total, furthest, known, over_categories):
+def add_gibbs(coins, sums, size, of_others, of_taken, furthest, known, over_categories):
     """Add the Jacobian of the marginals of Gibbs's law times w; return F."""
-    used, found = _prepare_frequencies(sums, q_total, furthest, known)
+    used, found = _prepare_frequencies(sums, of_others, of_taken, furthest, known)
     for f in range(0, used, 2):
         _transform(coins, sums, size, f, over_categories)
     first = _weigh(sums, used)

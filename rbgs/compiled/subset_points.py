@@ -11,7 +11,7 @@ import numpy as np
 
 from rbgs.compiled.compiler import inlined
 from rbgs.compiled.math import exp, expm1, log, log1p
-from rbgs.compiled.points import draw, fraction, relative_weight
+from rbgs.compiled.points import draw, fraction
 from rbgs.compiled.subset_blocks import slot, take, write_log_left
 from rbgs.compiled.vectors import is_any, lanes_of, load, select, spread, store
 from rbgs.conditional.lattice import GENERATORS
@@ -94,8 +94,8 @@ def next_phases(steps, at, samples):
 
 @inlined
 def write_points(
-    relative, race, drawn, places, sample, n, k, lattice, phases, keys, numbers, temperature, power,
-    integer, over_categories,
+    relative, race, drawn, places, sample, n, k, lattice, phases, keys, numbers, temperature,
+    over_categories,
 ):  # fmt: skip
     """Write the relative weights of a sample.
 
@@ -105,7 +105,7 @@ def write_points(
     zero = spread(relative.dtype.type(0), relative)
     half_step = relative.dtype.type(np.finfo(relative.dtype).eps / 2)
     before = lanes - 1 if over_categories else 0
-    on_lattice = lattice and sample > 0
+    on_lattice, power = lattice and sample > 0, -1 / temperature
     if on_lattice:
         of_taking, count = phases[GENERATORS:], phases.size - GENERATORS
         if over_categories:
@@ -140,7 +140,7 @@ def write_points(
         else:
             e = load(race.words, at)
         ratio = e * inverse * load(race.rate, at)
-        store(relative, at, relative_weight(ratio, load(race.weight, at), power, integer))
+        store(relative, at, exp(log1p(ratio) * power) * load(race.weight, at))
 
 
 @inlined

@@ -31,33 +31,33 @@ from rbgs.compiled.vectors import lanes_of, load, load_beside, spread, store
 @jit
 def product_of_subset(
     out, begin, end, n, over_categories, first_sample, last_sample, log_probs, vector,
-    exponentials, order, temperatures, integer, key, generators, samples, floor, gibbs,
+    exponentials, order, temperatures, key, generators, samples, floor, gibbs,
 ):  # fmt: skip
     """Write what some of the samples add to the product.
 
-    ``order`` is row by row, ``temperatures`` has one element or one for each row, ``integer`` is
-    that of `rbgs.conditional.race.whole_power`. Empty are ``key`` or ``generators``.
+    ``order`` is row by row, ``temperatures`` has one element or one for each row. Empty are
+    ``key`` or ``generators``.
     """
     dtype, lanes = vector.dtype, lanes_of(vector)
     size, step = sizes_of(vector, n, over_categories)
     rows = vector.size // n
     k = order.size // rows
-    of_taken, _ = sizes_of(vector, k, over_categories)
-    both = size + of_taken
+    slots, _ = sizes_of(vector, k, over_categories)
+    both = size + slots
     zero, lattice = spread(dtype.type(0), vector), generators.size > 0
     coins = Coins(
         np.empty(both, dtype), np.empty(both, dtype), np.empty(both, dtype), np.empty(both, dtype),
         np.empty(both, dtype), np.empty(both, dtype),
     )  # fmt: skip
     race = Race(
-        np.empty(size, dtype), np.empty(size, dtype), np.empty(of_taken, dtype),
-        np.empty(lanes + of_taken, dtype), np.empty(lanes + size, dtype),
-        np.empty(of_taken, dtype), np.empty(of_taken, dtype), np.empty(size, dtype),
-        np.empty(size, dtype), np.empty(of_taken, dtype),
+        np.empty(size, dtype), np.empty(size, dtype), np.empty(slots, dtype),
+        np.empty(lanes + slots, dtype), np.empty(lanes + size, dtype),
+        np.empty(slots, dtype), np.empty(slots, dtype), np.empty(size, dtype),
+        np.empty(size, dtype), np.empty(slots, dtype),
     )  # fmt: skip
     logs, drawn = np.empty(size, dtype), np.empty(size, dtype)
     furthest = max(k, n - k)
-    most = count_frequencies(1.01 * n / 4, 0.0, furthest, np.finfo(dtype).eps)[0] // 2
+    most = count_frequencies(0.26 * n, 0.26 * n, 0.0, furthest, np.finfo(dtype).eps)[0] // 2
     sums = Sums(
         np.empty(most, dtype), np.empty(most, dtype), np.empty(most * lanes, dtype),
         np.empty(most * lanes, dtype), np.empty(most * lanes, dtype),
@@ -89,16 +89,19 @@ def product_of_subset(
         for at in range(0, both, lanes):
             store(coins.total, at, zero)
         start_phases(generators, at_phase, first_sample, samples)
+        tilt = zero
         for sample in range(first_sample, last_sample):
             for i in range(generators.size):
                 phases[i] = dtype.type(at_phase[i]) / dtype.type(samples)
             write_points(
                 coins.relative, race, drawn, places, sample, n, k, lattice, phases, keys, numbers,
-                temperature, -1 / temperature, integer, over_categories,
+                temperature, over_categories,
             )  # fmt: skip
-            q_total = toss(coins, size, not gibbs, over_categories)
+            tilt, of_others, of_taken = toss(coins, size, tilt, not gibbs, over_categories)
             if gibbs:
-                known = add_gibbs(coins, sums, size, q_total, furthest, known, over_categories)
+                known = add_gibbs(
+                    coins, sums, size, of_others, of_taken, furthest, known, over_categories
+                )
             else:
                 add_binary_entropy(coins)
             next_phases(generators, at_phase, samples)
