@@ -9,7 +9,7 @@ import numpy as np
 from rbgs.compiled.blocks import sum_of
 from rbgs.compiled.compiler import inlined
 from rbgs.compiled.math import exp, log, log1p
-from rbgs.compiled.vectors import largest_of_lanes, lanes_of, load, select, spread, store
+from rbgs.compiled.vectors import lanes_of, largest_of_lanes, load, select, spread, store
 
 
 @inlined

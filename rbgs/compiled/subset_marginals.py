@@ -31,13 +31,17 @@ _MISSED = 8
 class Coins(NamedTuple):
     """Arrays of one block: first the n elements that were not taken, then the k that were.
 
-    ``relative`` are the odds before the tilt; ``p`` and ``q`` those after it.
+    Each kind has an even number of vectors, the last of them with odds of 0. ``relative`` are the
+    odds before the tilt; ``p``, ``q``, ``t``, ``w`` and ``wt`` of those after it. In the end, ``p``
+    has sums and products of two.
     """
 
     relative: Any
     p: Any
     q: Any
+    t: Any
     w: Any
+    wt: Any
     vec: Any
     total: Any
 
@@ -56,6 +60,7 @@ class Sums(NamedTuple):
     im: Any
     of_w: Any
     of_wt: Any
+    near: Any
     scratch: Any
 
 
@@ -107,9 +112,7 @@ def toss(coins, size, tilt, precise, over_categories):
     q0, q1, dot = zero, zero, zero
     for _ in range(_STEPS):
         p0, q0, dot0 = _toss(coins, 0, size, start * exp(tilt), over_categories)
-        p1, q1, dot1 = _toss(
-            coins, size, coins.p.size, inverse * exp(zero - tilt), over_categories
-        )
+        p1, q1, dot1 = _toss(coins, size, coins.p.size, inverse * exp(zero - tilt), over_categories)
         dot = dot0 + dot1
         p0, p1 = select(p0 > tiny, p0, tiny), select(p1 > tiny, p1, tiny)
         step = log(p1 / p0) / (q0 / p0 + q1 / p1)
@@ -124,14 +127,27 @@ def toss(coins, size, tilt, precise, over_categories):
             break
     q_total = q0 + q1
     mean = dot / select(q_total > tiny, q_total, tiny)
-    for at in range(0, coins.p.size, lanes):
-        store(coins.w, at, load(coins.q, at) * (load(coins.vec, at) - mean))
+    for at in range(0, coins.p.size, 2 * lanes):
+        sign, beside = 1 if at < size else -1, at + lanes
+        p0, p1 = load(coins.p, at), load(coins.p, beside)
+        t0, t1 = (1 - p0 * 2) * sign, (1 - p1 * 2) * sign
+        w0 = load(coins.q, at) * (load(coins.vec, at) - mean)
+        w1 = load(coins.q, beside) * (load(coins.vec, beside) - mean)
+        store(coins.w, at, w0)
+        store(coins.w, beside, w1)
+        store(coins.t, at, t0)
+        store(coins.t, beside, t1)
+        store(coins.wt, at, w0 * t0)
+        store(coins.wt, beside, w1 * t1)
+        # Of two elements the sum and the product, from which that of their d follows.
+        store(coins.p, at, p0 + p1)
+        store(coins.p, beside, p0 * p1)
     return tilt, q0, q1
 
 
 @jit
 def count_frequencies(of_others, of_taken, smallest, furthest, eps):
-    """Return F and how many of the frequencies 1 to (F - 1) / 2 matter, an even number.
+    """Return F, odd, and how many of the frequencies 1 to (F - 1) / 2 matter.
 
     The coins' errors are no more often F too many or too few than the difference of two variables
     of Poisson's law, whose variances are at most those of the others and those of the taken, and
@@ -145,11 +161,11 @@ def count_frequencies(of_others, of_taken, smallest, furthest, eps):
         above, below = distance + mean, distance - mean
         more *= 2 * of_others / (above + np.sqrt(above * above + product))
         less *= 2 * of_taken / (below + np.sqrt(below * below + product))
-    count = (distance + 3) // 4 * 2
+    count = (distance + 1) // 2
     angle = 2 * np.pi / (2 * count + 1)
-    used = 2
+    used = 1
     while used < count and smallest * (1 - np.cos((used + 1) * angle)) < -np.log(eps):
-        used += 2
+        used += 1
     return 2 * count + 1, used
 
 
@@ -180,37 +196,32 @@ def _prepare_frequencies(sums, of_others, of_taken, furthest, known):
 
 @inlined
 def _transform(coins, sums, size, f, over_categories):
-    """Write the product of all d, and the sums of w D and w t D, of two frequencies."""
+    """Write the product of all d, and the sums of w D and w t D, of a frequency."""
     lanes = lanes_of(coins.p)
+    c = sums.cosine[f]
+    twice = 2 * c
     zero = spread(coins.p.dtype.type(0), coins.p)
-    c0, c1, s0, s1 = sums.cosine[f], sums.cosine[f + 1], sums.sine[f], sums.sine[f + 1]
-    re0, im0, x0, t0 = zero + 1, zero, zero, zero
-    re1, im1, x1, t1 = zero + 1, zero, zero, zero
+    re, im, of_w, of_wt = zero + 1, zero, zero, zero
     for part in range(2):
-        begin, end, sign = (size, coins.p.size, -1) if part else (0, size, 1)
-        for at in range(begin, end, lanes):
-            p, q, w = load(coins.p, at), load(coins.q, at), load(coins.w, at)
-            norm0, norm1 = 1 - q * (2 * c0), 1 - q * (2 * c1)
-            both = w / (norm0 * norm1)
-            wd0, wd1 = both * norm1, both * norm0
-            turned = (1 - p - p) * sign
-            x0, x1 = x0 + wd0, x1 + wd1
-            t0, t1 = t0 + wd0 * turned, t1 + wd1 * turned
-            d_re, d_im = 1 - p * c0, p * (s0 * sign)
-            re0, im0 = re0 * d_re - im0 * d_im, re0 * d_im + im0 * d_re
-            d_re, d_im = 1 - p * c1, p * (s1 * sign)
-            re1, im1 = re1 * d_re - im1 * d_im, re1 * d_im + im1 * d_re
+        begin, end = (size, coins.p.size) if part else (0, size)
+        s = -sums.sine[f] if part else sums.sine[f]
+        for at in range(begin, end, 2 * lanes):
+            beside = at + lanes
+            # Two at a time share one division.
+            norm0, norm1 = 1 - load(coins.q, at) * twice, 1 - load(coins.q, beside) * twice
+            both = 1 / (norm0 * norm1)
+            of_w = of_w + (load(coins.w, at) * norm1 + load(coins.w, beside) * norm0) * both
+            of_wt = of_wt + (load(coins.wt, at) * norm1 + load(coins.wt, beside) * norm0) * both
+            product = load(coins.p, beside) * twice
+            linear = load(coins.p, at) - product
+            d_re, d_im = 1 - linear * c - product, linear * s
+            re, im = re * d_re - im * d_im, re * d_im + im * d_re
     if over_categories:
-        re0, im0 = _product_of_lanes(sums.scratch, re0, im0)
-        re1, im1 = _product_of_lanes(sums.scratch, re1, im1)
-    store(sums.re, f * lanes, re0)
-    store(sums.im, f * lanes, im0)
-    store(sums.re, (f + 1) * lanes, re1)
-    store(sums.im, (f + 1) * lanes, im1)
-    store(sums.of_w, f * lanes, sum_of(x0, over_categories))
-    store(sums.of_w, (f + 1) * lanes, sum_of(x1, over_categories))
-    store(sums.of_wt, f * lanes, sum_of(t0, over_categories))
-    store(sums.of_wt, (f + 1) * lanes, sum_of(t1, over_categories))
+        re, im = _product_of_lanes(sums.scratch, re, im)
+    store(sums.re, f * lanes, re)
+    store(sums.im, f * lanes, im)
+    store(sums.of_w, f * lanes, sum_of(of_w, over_categories))
+    store(sums.of_wt, f * lanes, sum_of(of_wt, over_categories))
 
 
 @inlined
@@ -238,17 +249,24 @@ def _weigh(sums, used):
     total, mean = zero, zero
     for f in range(used):
         re, im = load(sums.re, f * lanes), load(sums.im, f * lanes)
-        a_re, a_im = load(sums.of_wt, f * lanes) * -sums.cosine[f], load(sums.of_w, f * lanes) * sums.sine[f]
+        a_re, a_im = (
+            load(sums.of_wt, f * lanes) * -sums.cosine[f],
+            load(sums.of_w, f * lanes) * sums.sine[f],
+        )
         total, mean = total + re, mean + (re * a_re - im * a_im)
         store(sums.of_wt, f * lanes, a_re)
         store(sums.of_w, f * lanes, a_im)
     first = 1 / (1 + total + total)
     mean = (mean + mean) * first
     for f in range(used):
-        re, im = load(sums.re, f * lanes) * (first + first), load(sums.im, f * lanes) * (first + first)
+        re, im = (
+            load(sums.re, f * lanes) * (first + first),
+            load(sums.im, f * lanes) * (first + first),
+        )
         a_re, a_im = load(sums.of_wt, f * lanes) - mean, load(sums.of_w, f * lanes)
         c, s = sums.cosine[f], sums.sine[f]
         store(sums.re, f * lanes, re)
+        store(sums.near, f * lanes, re * (2 - c))
         store(sums.im, f * lanes, im * s)
         store(sums.of_wt, f * lanes, (re * a_re - im * a_im) * c)
         store(sums.of_w, f * lanes, (re * a_im + im * a_re) * s)
@@ -256,40 +274,40 @@ def _weigh(sums, used):
 
 
 @inlined
-def _add(coins, sums, size, used, first):
+def _add(coins, sums, used, first):
     """Add to the product what the frequencies contribute."""
     lanes = lanes_of(coins.p)
-    for part in range(2):
-        begin, end, sign = (size, coins.p.size, -1) if part else (0, size, 1)
-        for at in range(begin, end, lanes):
-            q = load(coins.q, at)
-            turned = (1 - load(coins.p, at) * 2) * sign
-            of_w, of_q = first, first - first
-            for f in range(0, used, 2):
-                c0, c1 = sums.cosine[f], sums.cosine[f + 1]
-                norm0, norm1 = 1 - q * (2 * c0), 1 - q * (2 * c1)
-                both = 1 / (norm0 * norm1)
-                d0, d1 = both * norm1, both * norm0
-                re, im = load(sums.re, f * lanes), load(sums.im, f * lanes)
-                of_w = of_w + d0 * (d0 * (re * (2 - c0) - im * turned) - re)
-                of_q = of_q + d0 * (load(sums.of_wt, f * lanes) * turned + load(sums.of_w, f * lanes))
-                re, im = load(sums.re, (f + 1) * lanes), load(sums.im, (f + 1) * lanes)
-                of_w = of_w + d1 * (d1 * (re * (2 - c1) - im * turned) - re)
-                of_q = of_q + d1 * (
-                    load(sums.of_wt, (f + 1) * lanes) * turned + load(sums.of_w, (f + 1) * lanes)
-                )
-            added = load(coins.w, at) * of_w - q * of_q
-            store(coins.total, at, load(coins.total, at) + added)
+    for at in range(0, coins.p.size, 2 * lanes):
+        beside = at + lanes
+        q, q1 = load(coins.q, at), load(coins.q, beside)
+        t, t1 = load(coins.t, at), load(coins.t, beside)
+        of_w, of_q = first, first - first
+        of_w1, of_q1 = first, first - first
+        for f in range(0, used * lanes, lanes):
+            c = sums.cosine[f // lanes]
+            norm, norm1 = 1 - q * (2 * c), 1 - q1 * (2 * c)
+            both = 1 / (norm * norm1)
+            d, d1 = both * norm1, both * norm
+            re, im, near = load(sums.re, f), load(sums.im, f), load(sums.near, f)
+            of_w = of_w + d * (d * (near - im * t) - re)
+            of_w1 = of_w1 + d1 * (d1 * (near - im * t1) - re)
+            a, b = load(sums.of_wt, f), load(sums.of_w, f)
+            of_q = of_q + d * (a * t + b)
+            of_q1 = of_q1 + d1 * (a * t1 + b)
+        added = load(coins.w, at) * of_w - q * of_q + load(coins.total, at)
+        added1 = load(coins.w, beside) * of_w1 - q1 * of_q1 + load(coins.total, beside)
+        store(coins.total, at, added)
+        store(coins.total, beside, added1)
 
 
 @inlined
 def add_gibbs(coins, sums, size, of_others, of_taken, furthest, known, over_categories):
     """Add the Jacobian of the marginals of Gibbs's law times w; return F."""
     used, found = _prepare_frequencies(sums, of_others, of_taken, furthest, known)
-    for f in range(0, used, 2):
+    for f in range(used):
         _transform(coins, sums, size, f, over_categories)
     first = _weigh(sums, used)
-    _add(coins, sums, size, used, first)
+    _add(coins, sums, used, first)
     return found
 
 

@@ -94,7 +94,7 @@ def next_phases(steps, at, samples):
 
 @inlined
 def write_points(
-    relative, race, drawn, places, sample, n, k, lattice, phases, keys, numbers, temperature,
+    relative, of_others, race, drawn, places, sample, n, k, lattice, phases, keys, numbers, temperature,
     over_categories,
 ):  # fmt: skip
     """Write the relative weights of a sample.
@@ -112,8 +112,10 @@ def write_points(
             for s in range(k):
                 race.of_taken[s] = of_taking[s % count]
         for at in range(0, race.of_taken.size, lanes):
-            phase = load(race.of_taken, at) if over_categories else spread(
-                of_taking[at // lanes % count], phases
+            phase = (
+                load(race.of_taken, at)
+                if over_categories
+                else spread(of_taking[at // lanes % count], phases)
             )
             lost = load(race.shift_before, at) * half_step
             u = fraction(phase + load(race.shift_of_taken, at), lost, half_step)
@@ -126,8 +128,8 @@ def write_points(
     log_last, inverse = log(last), 1 / last
     for at in range(0, race.of_taken.size, lanes):
         later = log(load(race.of_taken, at)) - log_last + load(race.lead, lanes + at)
-        store(relative, size + at, exp(select(later < 0, later, 0) / temperature))
-    for i in range(size + places.size, relative.size):
+        store(relative, of_others + at, exp(select(later < 0, later, 0) / temperature))
+    for i in range(of_others + places.size, relative.size):
         relative[i] = 0
     column, step = 0, lanes if over_categories else 1
     for at in range(0, size, lanes):

@@ -43,11 +43,13 @@ def product_of_subset(
     rows = vector.size // n
     k = order.size // rows
     slots, _ = sizes_of(vector, k, over_categories)
-    both = size + slots
+    even = 2 * lanes
+    of_others = -(-size // even) * even
+    both = of_others + -(-slots // even) * even
     zero, lattice = spread(dtype.type(0), vector), generators.size > 0
     coins = Coins(
-        np.empty(both, dtype), np.empty(both, dtype), np.empty(both, dtype), np.empty(both, dtype),
-        np.empty(both, dtype), np.empty(both, dtype),
+        np.zeros(both, dtype), np.empty(both, dtype), np.empty(both, dtype), np.empty(both, dtype),
+        np.empty(both, dtype), np.empty(both, dtype), np.zeros(both, dtype), np.empty(both, dtype),
     )  # fmt: skip
     race = Race(
         np.empty(size, dtype), np.empty(size, dtype), np.empty(slots, dtype),
@@ -61,7 +63,7 @@ def product_of_subset(
     sums = Sums(
         np.empty(most, dtype), np.empty(most, dtype), np.empty(most * lanes, dtype),
         np.empty(most * lanes, dtype), np.empty(most * lanes, dtype),
-        np.empty(most * lanes, dtype), np.empty(2 * lanes, dtype),
+        np.empty(most * lanes, dtype), np.empty(most * lanes, dtype), np.empty(2 * lanes, dtype),
     )  # fmt: skip
     places = np.empty(k * (1 if over_categories else lanes), np.int32)
     at_phase, phases = np.empty(generators.size, np.int32), np.empty(generators.size, dtype)
@@ -73,7 +75,7 @@ def product_of_subset(
     for first in range(begin, end, step):
         write_places(places, order, first, n, k, rows, over_categories)
         pack(coins.vec[:size], vector, first, n, rows, over_categories, 0)
-        take(coins.vec, size, coins.vec, places, 0)
+        take(coins.vec, of_others, coins.vec, places, 0)
         pack(logs, log_probs, first, n, rows, over_categories, -np.inf)
         pack(drawn, exponentials, first, n, rows, over_categories, 1)
         if first == begin or temperatures.size > 1:
@@ -94,20 +96,27 @@ def product_of_subset(
             for i in range(generators.size):
                 phases[i] = dtype.type(at_phase[i]) / dtype.type(samples)
             write_points(
-                coins.relative, race, drawn, places, sample, n, k, lattice, phases, keys, numbers,
+                coins.relative, of_others, race, drawn, places, sample, n, k, lattice, phases, keys, numbers,
                 temperature, over_categories,
             )  # fmt: skip
-            tilt, of_others, of_taken = toss(coins, size, tilt, not gibbs, over_categories)
+            tilt, q_of_others, q_of_taken = toss(coins, of_others, tilt, not gibbs, over_categories)
             if gibbs:
                 known = add_gibbs(
-                    coins, sums, size, of_others, of_taken, furthest, known, over_categories
+                    coins,
+                    sums,
+                    of_others,
+                    q_of_others,
+                    q_of_taken,
+                    furthest,
+                    known,
+                    over_categories,
                 )
             else:
                 add_binary_entropy(coins)
             next_phases(generators, at_phase, samples)
         scale = 1 / (temperature * samples)
         for i in range(places.size):
-            coins.total[places[i]] = coins.total[size + i]
+            coins.total[places[i]] = coins.total[of_others + i]
         for at in range(0, size, lanes):
             store(coins.total, at, load(coins.total, at) * scale)
         unpack(out, coins.total[:size], first, end, n, rows, over_categories)
