@@ -25,7 +25,7 @@ from rbgs.compiled.vectors import is_any, lanes_of, load, select, spread, sqrt, 
 # Newton steps at most, and what tilt may be left where the coins need only show about k.
 _STEPS, _ENOUGH = 30, 0.1
 # Against the rounding error: what may be left of the sum behind the last frequency.
-_MISSED = 8
+_MISSED = 32
 
 
 class Coins(NamedTuple):
@@ -87,12 +87,12 @@ def _toss(coins, begin, end, factor, over_categories):
 
 @inlined
 def toss(coins, size, tilt, precise, over_categories):
-    """Write p, q and w of coins of which k show 1 on average; return the sums of q of both kinds.
+    """Write p and q of coins of which k show 1 on average.
 
     Nearly k, unless ``precise``. As many of those taken are to be wrong as of the others: the ratio
     falls with the tilt by 1 to 2 in logarithm, so Newton's method needs no safeguard. It starts
-    from where it ended in the sample before, beside what is exact if all odds are small: returned
-    first.
+    from where it ended in the sample before, beside what is exact if all odds are small. Returned are
+    the tilt, the sums of q of both kinds, and the mean of the vector with the weights q.
     """
     lanes = lanes_of(coins.p)
     zero = spread(coins.p.dtype.type(0), coins.p)
@@ -127,22 +127,7 @@ def toss(coins, size, tilt, precise, over_categories):
             break
     q_total = q0 + q1
     mean = dot / select(q_total > tiny, q_total, tiny)
-    for at in range(0, coins.p.size, 2 * lanes):
-        sign, beside = 1 if at < size else -1, at + lanes
-        p0, p1 = load(coins.p, at), load(coins.p, beside)
-        t0, t1 = (1 - p0 * 2) * sign, (1 - p1 * 2) * sign
-        w0 = load(coins.q, at) * (load(coins.vec, at) - mean)
-        w1 = load(coins.q, beside) * (load(coins.vec, beside) - mean)
-        store(coins.w, at, w0)
-        store(coins.w, beside, w1)
-        store(coins.t, at, t0)
-        store(coins.t, beside, t1)
-        store(coins.wt, at, w0 * t0)
-        store(coins.wt, beside, w1 * t1)
-        # Of two elements the sum and the product, from which that of their d follows.
-        store(coins.p, at, p0 + p1)
-        store(coins.p, beside, p0 * p1)
-    return tilt, q0, q1
+    return tilt, q0, q1, mean
 
 
 @jit
@@ -301,18 +286,39 @@ def _add(coins, sums, used, first):
 
 
 @inlined
-def add_gibbs(coins, sums, size, of_others, of_taken, furthest, known, over_categories):
-    """Add the Jacobian of the marginals of Gibbs's law times w; return F."""
+def _combine(coins, size, mean):
+    """Write what the frequencies have in common."""
+    lanes = lanes_of(coins.p)
+    for at in range(0, coins.p.size, 2 * lanes):
+        sign, beside = 1 if at < size else -1, at + lanes
+        p0, p1 = load(coins.p, at), load(coins.p, beside)
+        t0, t1 = (1 - p0 * 2) * sign, (1 - p1 * 2) * sign
+        w0 = load(coins.q, at) * (load(coins.vec, at) - mean)
+        w1 = load(coins.q, beside) * (load(coins.vec, beside) - mean)
+        store(coins.t, at, t0)
+        store(coins.t, beside, t1)
+        store(coins.w, at, w0)
+        store(coins.w, beside, w1)
+        store(coins.wt, at, w0 * t0)
+        store(coins.wt, beside, w1 * t1)
+        store(coins.p, at, p0 + p1)
+        store(coins.p, beside, p0 * p1)
+
+
+@inlined
+def add_gibbs(coins, sums, size, of_others, of_taken, mean, furthest, known, over_categories):
+    """Add the Jacobian of the marginals of Gibbs's law times the vector; return F."""
+    _combine(coins, size, mean)
     used, found = _prepare_frequencies(sums, of_others, of_taken, furthest, known)
     for f in range(used):
         _transform(coins, sums, size, f, over_categories)
-    first = _weigh(sums, used)
-    _add(coins, sums, used, first)
+    _add(coins, sums, used, _weigh(sums, used))
     return found
 
 
 @inlined
-def add_binary_entropy(coins):
-    """Add the Jacobian of the coins themselves."""
+def add_binary_entropy(coins, mean):
+    """Add the Jacobian of the coins themselves times the vector."""
     for at in range(0, coins.p.size, lanes_of(coins.p)):
-        store(coins.total, at, load(coins.total, at) + load(coins.w, at))
+        added = load(coins.q, at) * (load(coins.vec, at) - mean)
+        store(coins.total, at, load(coins.total, at) + added)

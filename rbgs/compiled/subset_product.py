@@ -99,20 +99,13 @@ def product_of_subset(
                 coins.relative, of_others, race, drawn, places, sample, n, k, lattice, phases, keys, numbers,
                 temperature, over_categories,
             )  # fmt: skip
-            tilt, q_of_others, q_of_taken = toss(coins, of_others, tilt, not gibbs, over_categories)
+            tilt, q0, q1, mean = toss(coins, of_others, tilt, not gibbs, over_categories)
             if gibbs:
                 known = add_gibbs(
-                    coins,
-                    sums,
-                    of_others,
-                    q_of_others,
-                    q_of_taken,
-                    furthest,
-                    known,
-                    over_categories,
+                    coins, sums, of_others, q0, q1, mean, furthest, known, over_categories
                 )
             else:
-                add_binary_entropy(coins)
+                add_binary_entropy(coins, mean)
             next_phases(generators, at_phase, samples)
         scale = 1 / (temperature * samples)
         for i in range(places.size):
