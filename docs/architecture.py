@@ -14,6 +14,7 @@ FLOORS = (
     ("arrays",),
     ("random", "draw"),
     ("conditional",),
+    ("structures",),
     ("compiled", "estimators"),
     ("evaluation", "doors"),
     ("__init__", "torch", "jax", "autograd", "dask"),

@@ -25,6 +25,8 @@ from rbgs.evaluation.comparison import Comparison, Moments
 from rbgs.evaluation.exact import exact_gradient
 from rbgs.evaluation.tune import Tuning, tune
 from rbgs.random.key import Key
+from rbgs.structures.spanning_tree import SpanningTree
+from rbgs.structures.subset import Subset
 
 __all__ = [
     "Comparison",
@@ -46,8 +48,10 @@ __all__ = [
     "RunningCoefficient",
     "RunningDeviation",
     "RunningMean",
+    "SpanningTree",
     "StraightThrough",
     "StraightThroughGumbelSoftmax",
+    "Subset",
     "Systematic",
     "Tuning",
     "Vimco",

@@ -43,12 +43,14 @@ class LazyDraw(AnyDraw):
         operands: tuple[Any, ...],
         logits: da.Array,
         axis: int,
+        of_index: tuple[int, ...],
     ) -> None:
         self.estimator = estimator
         self._block = block
         self._operands = operands
         self._logits = logits
         self._axis = axis
+        self._of_index = of_index
 
     @property
     def value(self) -> da.Array:
@@ -57,8 +59,8 @@ class LazyDraw(AnyDraw):
 
     @property
     def index(self) -> da.Array:
-        """The winner ``(...,)``; -1 in a row that cannot be answered."""
-        return self._map(_index, _batch_axes(self._logits, self._axis), dtype="int64")
+        """The winner ``(...,)``, or a structure; -1 in a row that cannot be answered."""
+        return self._map(_index, self._of_index, dtype="int64")
 
     def jvp(self, tangent: da.Array) -> da.Array:
         """Return the Jacobian-vector product for a tangent: see :meth:`rbgs.Draw.jvp`."""
@@ -71,7 +73,8 @@ class LazyDraw(AnyDraw):
     def jacobian(self) -> da.Array:
         """Return the operator as matrices ``(..., n, n)``: see :meth:`rbgs.Draw.jacobian`."""
         ndim, n = self._logits.ndim, self._logits.shape[self._axis]
-        axes = (*_batch_axes(self._logits, self._axis), ndim + 1, ndim + 2)
+        batch = (a for a in range(ndim) if a != self._axis % ndim)
+        axes = (*batch, ndim + 1, ndim + 2)
         return self._map(Draw.jacobian, axes, new_axes={ndim + 1: n, ndim + 2: n})
 
     def _product(self, name: str, vector: da.Array) -> da.Array:
@@ -154,10 +157,10 @@ def sample(
     elif key is not None and noise is not None:
         raise ValueError("both key and noise are given: pass one of them")
     axes = tuple(range(logits.ndim))
-    batch = _batch_axes(logits, axis)
-    rows = tuple(logits.shape[a] for a in batch)
-    if is_array(index) and index.ndim == 0:
-        index = da.broadcast_to(da.asarray(index), rows)
+    of_index = estimator._structure.index_axes(logits.ndim, axis)
+    index_shape = tuple(logits.shape[a] for a in of_index)
+    if is_array(index) and index.ndim == 0 and of_index != axes:
+        index = da.broadcast_to(da.asarray(index), index_shape)
     operands: list[Any] = [logits, axes]
     for name, array, along, shape in (
         # The noise may have more entries along the category axis: that is an axis of its own.
@@ -167,7 +170,7 @@ def sample(
             tuple(logits.ndim if a == axis % logits.ndim else a for a in axes),
             estimator._noise_shape(logits.shape, axis),
         ),
-        ("index", index, batch, rows),
+        ("index", index, of_index, index_shape),
         ("mask", _full_mask(mask, logits.shape), axes, logits.shape),
     ):
         if array is None or isinstance(array, (int, np.integer)):
@@ -178,7 +181,7 @@ def sample(
         chunks = {i: logits.chunks[a] for i, a in enumerate(along) if a < logits.ndim}
         operands += [array.rechunk(chunks), along]
     block = partial(_compute, estimator, axis)
-    return LazyDraw(type(estimator).__name__, block, tuple(operands), logits, axis)
+    return LazyDraw(type(estimator).__name__, block, tuple(operands), logits, axis, of_index)
 
 
 @instead_of(dim="axis", rng="key", generator="key")
@@ -240,10 +243,6 @@ def _check(estimator: Estimator, logits: da.Array, axis: int) -> tuple[Estimator
             f"from logits.rechunk({{{axis}: -1}})"
         )
     return estimator, axis
-
-
-def _batch_axes(logits: da.Array, axis: int) -> tuple[int, ...]:
-    return tuple(a for a in range(logits.ndim) if a != axis % logits.ndim)
 
 
 def _full_mask(mask: Any, shape: tuple[int, ...]) -> da.Array | None:

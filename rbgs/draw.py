@@ -69,6 +69,14 @@ class WeightedPoints:
         return (xp.sum(others, axis=-1)[..., None] * identity - others) / scale
 
 
+def matrix_of(product: Callable[[Array], Array], like: Array) -> Array:
+    """Return the matrices ``(rows, n, n)`` of an operator by its product, for ``(n, rows)``."""
+    xp, (n, count) = array_namespace(like), like.shape
+    identity = xp.eye(n, dtype=like.dtype, device=device(like))
+    columns = [product(xp.broadcast_to(identity[:, j : j + 1], (n, count))) for j in range(n)]
+    return xp.permute_dims(xp.stack(columns, axis=0), (2, 1, 0))
+
+
 @dataclass(frozen=True)
 class FixedPoints(WeightedPoints):
     """A few points ``(n, rows)``, each with its weight."""
@@ -82,6 +90,10 @@ class FixedPoints(WeightedPoints):
         # Of other libraries, the compilers make one loop of it themselves.
         engine = engine_for(vector) if isinstance(vector, np.ndarray) else None
         return super().product(vector) if engine is None else engine.product_of_points(self, vector)
+
+    def first(self) -> Array:
+        """Return the first point ``(n, rows)``."""
+        return self.points[0]
 
     def blocks(self) -> Iterator[tuple[float, Array]]:
         """Yield each point as a block of its own."""

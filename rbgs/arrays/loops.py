@@ -10,10 +10,11 @@ from contextvars import copy_context
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from array_api_compat import is_numpy_namespace
+from array_api_compat import is_jax_namespace, is_numpy_namespace
 
 from rbgs.arrays.inputs import check_count
-from rbgs.arrays.tracing import is_traced_by_jax
+from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.tracing import compiles_for_cpu, is_traced_by_jax, is_traced_by_torch
 from rbgs.arrays.typing import Array, Namespace
 
 Carry = TypeVar("Carry")
@@ -156,6 +157,34 @@ def over_samples(
             carry = body(first + block * size, size, carry)
     start = first + full * size
     return body(start, last - start, carry) if start < last else carry
+
+
+def _elements(xp: Namespace) -> int:
+    """Return the elements of a block: what fits a core's cache, or what keeps a device busy."""
+    if is_numpy_namespace(xp):
+        return 2**17
+    return 2**22 if is_jax_namespace(xp) else 2**20
+
+
+def samples_per_block(like: Array, samples: int, size: int) -> int:
+    """Return how many samples make a block, for rows with ``size`` elements a sample."""
+    xp = array_namespace(like)
+    if is_traced_by_torch(like):
+        return max(16, -(-samples // 8))  # its program has a part for each block
+    rows = int(like.shape[-1])
+    elements = _elements(xp)
+    if compiles_for_cpu(like):
+        # One sample at a time, where that makes long vectors: no sum over samples is left.
+        elements = 1 if rows >= 64 else 2**18
+    return max(1, elements // max(1, size * rows))
+
+
+def rows_per_block(like: Array, samples: int, size: int) -> int:
+    """Return how many rows make a block, with ``size`` elements a sample."""
+    xp = array_namespace(like)
+    # Loops over a few rows only are slow, but so many elements need memory.
+    least = max(8, min(32, 2**20 // size))
+    return max(least, _elements(xp) // (size * min(16, samples)))
 
 
 def over_rows(xp: Namespace, rows: int, size: int, part: Callable[[slice], Array]) -> Array:

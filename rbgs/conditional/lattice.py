@@ -7,10 +7,15 @@ each coordinate alone takes K equidistant values.
 
 from functools import cache
 from math import gcd, pi
+from operator import sub
 
 import numpy as np
 
+from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.reuse import in_place
+from rbgs.arrays.simplex import clamp
 from rbgs.arrays.tracing import constant_when_compiled
+from rbgs.arrays.typing import Array
 
 # Generators looked for among; past the last one found they are used again from the first.
 _CANDIDATES, GENERATORS = 512, 32
@@ -60,3 +65,41 @@ def _search(samples: int) -> tuple[int, ...]:
         found.append(int(prime[best]))
         score += _RIVALS * pairs[best]
     return tuple(found)
+
+
+def moved(z: Array | int, shift: Array, numbers: Array, samples: int) -> Array:
+    r"""Return :math:`\operatorname{frac}(k z / K + \Delta)`.
+
+    Parameters
+    ----------
+    z : int32 array ``(n, rows)`` or ``(n, 1)``, or int
+        The generators.
+    shift : array ``(n, rows)``
+        :math:`\Delta`, in [0, 1].
+    numbers : int32 array ``(count,)``
+        The numbers k of the points.
+    samples : int
+        K.
+
+    Returns
+    -------
+    array ``(n, count, rows)``
+        The coordinates, in [0, 1).
+    """
+    return -_minus_moved(z, shift, numbers, samples)
+
+
+def lattice_exponentials(z: Array, shift: Array, numbers: Array, samples: int) -> Array:
+    """Return the exponentials ``-log(1 - u)`` of the points of a lattice: as `moved` does."""
+    xp, eps = array_namespace(shift), array_namespace(shift).finfo(shift.dtype).eps
+    below = _minus_moved(z, shift, numbers, samples)
+    # The digits that the sum has lost, from another element: small ones hang on them.
+    below = in_place(sub, below, (xp.roll(shift, 1, axis=0) * (eps / 2))[:, None, :])
+    return -xp.log1p(clamp(below, low=eps / 2 - 1))
+
+
+def _minus_moved(z: Array | int, shift: Array, numbers: Array, samples: int) -> Array:
+    xp = array_namespace(shift)
+    multiples = (numbers[:, None] * (z if isinstance(z, int) else z[:, None, :])) % samples
+    total = xp.astype(multiples, shift.dtype) / samples + shift[:, None, :]
+    return in_place(sub, xp.floor(total), total)

@@ -5,27 +5,29 @@ by block, from arrays of the size of the logits.
 """
 
 from dataclasses import dataclass, fields, replace
-from operator import mul, sub, truediv
-from typing import Any, TypeAlias
+from operator import mul, truediv
+from typing import Any, TypeAlias, TypeVar
 
-from array_api_compat import is_jax_namespace, is_numpy_namespace
+from array_api_compat import is_jax_namespace
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.engine import engine_for
-from rbgs.arrays.loops import over_rows, over_samples
+from rbgs.arrays.loops import over_rows, over_samples, rows_per_block, samples_per_block
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.reuse import in_place
 from rbgs.arrays.scalars import is_array
 from rbgs.arrays.simplex import clamp, one_hot
-from rbgs.arrays.tracing import compiles_for_cpu, is_traced, is_traced_by_torch
-from rbgs.arrays.typing import Array, Namespace, Temperature
+from rbgs.arrays.tracing import is_traced
+from rbgs.arrays.typing import Array, Temperature
 from rbgs.conditional import control_variate
-from rbgs.conditional.lattice import generators
+from rbgs.conditional.lattice import generators, lattice_exponentials, moved
 from rbgs.conditional.race import race_rates, relative_weights
+from rbgs.draw import matrix_of
 from rbgs.random.noise import exponential
 from rbgs.random.threefry import uniforms
 
 _Sums: TypeAlias = tuple[Array, Array, Array]
+Points = TypeVar("Points", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -73,19 +75,13 @@ class ConditionalSamples:
         return over_rows(
             xp,
             vector.shape[1],
-            _rows_per_block(self),
-            lambda rows: _product(self._take(rows), vector[:, rows]),
+            rows_per_block(vector, self.samples, int(vector.shape[0])),
+            lambda rows: _product(of_rows(self, rows), vector[:, rows]),
         )
 
     def matrix(self) -> Array:
         """Return the operator as matrices ``(rows, n, n)``."""
-        xp = array_namespace(self.log_probs)
-        n, count = self.log_probs.shape
-        identity = xp.eye(n, dtype=self.log_probs.dtype, device=device(self.log_probs))
-        columns = [
-            self.product(xp.broadcast_to(identity[:, j : j + 1], (n, count))) for j in range(n)
-        ]
-        return xp.permute_dims(xp.stack(columns, axis=0), (2, 1, 0))
+        return matrix_of(self.product, self.log_probs)
 
     def points(self) -> Array:
         """Return all points ``(n, K, rows)``: for a look at them, not for the product."""
@@ -97,40 +93,15 @@ class ConditionalSamples:
         weights = xp.concat(blocks, axis=1)
         return weights / xp.sum(weights, axis=0)
 
-    def _take(self, rows: slice) -> "ConditionalSamples":
-        taken: dict[str, Any] = {}
-        for field in fields(self):
-            x = getattr(self, field.name)
-            if is_array(x):
-                taken[field.name] = x[..., rows]
-        return replace(self, **taken)
 
-
-def _elements(xp: Namespace) -> int:
-    """Return the elements of a block: what fits a core's cache, or what keeps a device busy."""
-    if is_numpy_namespace(xp):
-        return 2**17
-    return 2**22 if is_jax_namespace(xp) else 2**20
-
-
-def _samples_per_block(points: ConditionalSamples) -> int:
-    xp = array_namespace(points.log_probs)
-    if is_traced_by_torch(points.log_probs):
-        return max(16, -(-points.samples // 8))  # its program has a part for each block
-    n, rows = points.log_probs.shape
-    elements = _elements(xp)
-    if compiles_for_cpu(points.log_probs):
-        # One sample at a time, where that makes long vectors: no sum over samples is left.
-        elements = 1 if rows >= 64 else 2**18
-    return max(1, elements // max(1, int(n) * int(rows)))
-
-
-def _rows_per_block(points: ConditionalSamples) -> int:
-    xp = array_namespace(points.log_probs)
-    n = points.log_probs.shape[0]
-    # Loops over a few rows only are slow, but so many categories need memory.
-    least = max(8, min(32, 2**20 // int(n)))
-    return max(least, _elements(xp) // (int(n) * min(16, points.samples)))
+def of_rows(points: Points, rows: slice) -> Points:
+    """Return the part of points, a dataclass whose arrays have rows along the last axis."""
+    taken: dict[str, Any] = {}
+    for field in fields(points):
+        x = getattr(points, field.name)
+        if is_array(x):
+            taken[field.name] = x[..., rows]
+    return replace(points, **taken)
 
 
 def _product(points: ConditionalSamples, vector: Array) -> Array:
@@ -167,7 +138,7 @@ def _product(points: ConditionalSamples, vector: Array) -> Array:
         points.log_probs,
         done,
         points.samples,
-        _samples_per_block(points),
+        samples_per_block(vector, points.samples, int(vector.shape[0])),
         lambda start, count, sums: add(sampler.relative(start, count), sums),
         sums,
     )
@@ -215,7 +186,7 @@ class _Sampler:
                 [found[j % len(found)] for j in range(rates.shape[0])],
                 dtype=xp.int32,
                 device=device(rates),
-            )
+            )[:, None]
         return cls(points, winner, rates, weights, shift, z)
 
     def first(self) -> Array:
@@ -227,8 +198,14 @@ class _Sampler:
         xp = array_namespace(self.rates)
         numbers = xp.arange(count, dtype=xp.int32, device=device(self.rates)) + start
         if self.generators is not None and self.shift is not None:
-            ratios = self._lattice_ratios(self.generators, self.shift, numbers)
-            return self._relative(ratios)
+            samples = self.points.samples
+            exponentials = lattice_exponentials(self.generators, self.shift, numbers, samples)
+            of_winner = moved(
+                1, xp.sum(self.winner * self.shift, axis=0)[None, :], numbers, samples
+            )
+            # An exponential of 0 would divide by it.
+            of_winner = -xp.log1p(-clamp(of_winner, low=xp.finfo(self.rates.dtype).eps / 4))
+            return self._relative(in_place(truediv, exponentials, of_winner))
         drawn = uniforms(self.points.key, numbers, self.rates.shape[0], self.rates.dtype)
         return self._relative(self._over_winner(exponential(drawn)))
 
@@ -241,25 +218,3 @@ class _Sampler:
         of_winner = xp.sum(self.winner[:, None, :] * exponentials, axis=0)
         # A row that cannot be answered has no winner.
         return exponentials / xp.where(of_winner == 0, 1.0, of_winner)
-
-    def _lattice_ratios(self, z: Array, shift: Array, numbers: Array) -> Array:
-        """Return E_j / E_i, the exponentials made of the points of the lattice."""
-        xp = array_namespace(self.rates)
-        samples, dtype = self.points.samples, self.rates.dtype
-        phase = xp.astype((z[:, None] * numbers) % samples, dtype)[..., None] / samples
-        eps = xp.finfo(dtype).eps
-        below = _negative_fraction(phase, shift[:, None, :])
-        # The digits that the sum has lost, from another category: small ones hang on them.
-        below = in_place(sub, below, (xp.roll(shift, 1, axis=0) * (eps / 2))[:, None, :])
-        ratios = xp.log1p(clamp(below, low=eps / 2 - 1))
-        of_winner = xp.sum(self.winner * shift, axis=0)
-        of_winner = _negative_fraction(xp.astype(numbers, dtype)[:, None] / samples, of_winner)
-        # An exponential of 0 would divide by it.
-        return in_place(truediv, ratios, xp.log1p(clamp(of_winner, high=-eps / 4)))
-
-
-def _negative_fraction(phase: Array, shift: Array) -> Array:
-    """Return minus the fractional part of phase + shift, in (-1, 0]."""
-    xp = array_namespace(phase, shift)
-    total = phase + shift
-    return in_place(sub, xp.floor(total), total)

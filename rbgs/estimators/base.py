@@ -6,15 +6,16 @@ from rbgs.arrays.inputs import check_logits, wide_dtype
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.oracle import Answer, evaluate
-from rbgs.arrays.rows import Rows, categories_first, possible, rows_of_logits
+from rbgs.arrays.rows import Rows, categories_first, rows_of_logits
 from rbgs.arrays.settings import callers_settings, own_settings, with_own_settings
 from rbgs.arrays.typing import Array, Generator, Oracle
 from rbgs.draw import Draw, Operator
-from rbgs.estimators.hooks import Hooks, Outcome
+from rbgs.estimators.hooks import Hooks
 from rbgs.estimators.loss import Ask, Loss
 from rbgs.random.key import Key
 from rbgs.random.noise import exponential, generator_key, uniform
 from rbgs.random.source import check_source
+from rbgs.structures.structure import Outcome
 
 
 class Estimator(Hooks):
@@ -121,8 +122,8 @@ class Estimator(Hooks):
             logits, rng, noise, index, mask, check_logits(logits, axis)
         )
         rows = outcome.rows
-        drawn = array_namespace(outcome.index).where(rows.valid, outcome.index, -1)
-        return Draw(value, rows.split(drawn), type(self).__name__, operator, rows)
+        index = self._structure.restored_index(rows, outcome)
+        return Draw(value, index, type(self).__name__, operator, rows)
 
     def _outcome(
         self,
@@ -135,6 +136,7 @@ class Estimator(Hooks):
     ) -> Outcome:
         """Draw an outcome for each row of logits that `check_logits` has seen."""
         rows = rows_of_logits(logits, mask, axis)
+        self._structure.check(rows.n)
         if self._noise_draws > 1:
             rows = rows.repeat(self._noise_draws)
         xp = array_namespace(rows.log_probs)
@@ -150,20 +152,16 @@ class Estimator(Hooks):
                 uniforms = xp.where(fine, uniforms, 0.5)
                 rows = rows.only(fine)
             key = generator_key(uniforms[rows.n :, :]) if self._generator_words else None
-        of_noise = rows
-        if self._noise_draws < self._draws:
-            rows = rows.repeat(self._draws)
         if index is None:
-            drawn, winner, exponentials = self._drawn_outcome(of_noise, uniforms)
+            race = self._drawn_outcome(rows, uniforms)
         else:
             exponentials = None
             if self._random_given_outcome:
                 exponentials = exponential(uniforms[: rows.n, :])
-            drawn = rows.index(index)
-            rows = rows.only(possible(rows, drawn))
-            drawn = xp.where(rows.valid, drawn, -1)  # and the caller may overwrite the one given
-            winner = rows.one_hot(drawn)
-        return Outcome(rows, temperature, drawn, winner, exponentials, key)
+            if self._noise_draws < self._draws:
+                rows = rows.repeat(self._draws)
+            race = self._structure.given(rows, index, exponentials)
+        return Outcome(race.rows, temperature, race.index, race.winner, race.exponentials, key)
 
     def _restored_value(self, outcome: Outcome, operator: Operator | None) -> Array:
         """Return the forward value in the shape and dtype of the logits."""

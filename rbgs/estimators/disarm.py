@@ -8,9 +8,9 @@ from rbgs.arrays.rows import Rows
 from rbgs.arrays.simplex import clamp, cumulative_sum, first_largest
 from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
-from rbgs.estimators.hooks import Outcome
 from rbgs.estimators.loss import Loss
 from rbgs.estimators.score_function import ScoreFunctionEstimator
+from rbgs.structures.structure import Outcome, Race
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -52,7 +52,7 @@ class DisARM(ScoreFunctionEstimator):
     def _noise_draws(self) -> int:
         return 1
 
-    def _drawn_outcome(self, rows: Rows, uniforms: Array) -> tuple[Array, Array, None]:
+    def _drawn_outcome(self, rows: Rows, uniforms: Array) -> Race:
         log_probs = rows.log_probs
         xp = array_namespace(log_probs)
         order, broken = _stick(log_probs)
@@ -64,7 +64,8 @@ class DisARM(ScoreFunctionEstimator):
             place = first_largest(xp.astype(taken | is_last, log_probs.dtype))
             drawn.append(xp.take_along_axis(order, place[None, :], axis=0)[0, :])
         index = xp.concat(drawn, axis=0)
-        return index, rows.repeat(2).one_hot(index), None
+        rows = rows.repeat(2)
+        return Race(rows, index, rows.one_hot(index), None)
 
     def _estimate(self, outcome: Outcome, operator: Operator | None, loss: Loss) -> Array:
         xp, losses = array_namespace(outcome.winner), loss.answer.loss

@@ -9,7 +9,7 @@ from rbgs.arrays.simplex import clamp, softmax
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.draw import FixedPoints
 from rbgs.estimators.base import Estimator
-from rbgs.estimators.hooks import Outcome
+from rbgs.structures.structure import Outcome
 
 _LARGEST_GAP = 1e30
 

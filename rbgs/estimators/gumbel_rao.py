@@ -6,39 +6,13 @@ from typing import Any, Literal
 from rbgs.arrays.inputs import check_count, check_option, check_temperature
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.typing import Array, Temperature
-from rbgs.conditional.control_variate import HIGHEST_TEMPERATURE, pays
 from rbgs.conditional.quadrature import ConditionalExpectation
-from rbgs.conditional.samples import ConditionalSamples
 from rbgs.draw import FixedPoints, Operator
 from rbgs.estimators.base import Estimator
-from rbgs.estimators.hooks import Outcome
+from rbgs.estimators.hooks import CATEGORICAL
+from rbgs.structures.structure import Outcome, Structure, check_structure
 
-# Samples by default, and from how many categories on the fewer ones.
-_MANY, _FEW, _MANY_CATEGORIES = 16, 8, 64
 _SAMPLING = ("lattice", "monte_carlo", "exact")
-
-
-def conditional_samples(
-    outcome: Outcome,
-    log_probs: Array,
-    samples: int | None = None,
-    control_variate: bool | None = None,
-) -> ConditionalSamples:
-    """Return the points drawn given the outcome; for None, as many and the kind that pays."""
-    n, temperature = log_probs.shape[0], outcome.temperature
-    if control_variate is None:
-        control_variate = pays(n, temperature)
-    elif isinstance(temperature, float):
-        control_variate = control_variate and temperature <= HIGHEST_TEMPERATURE
-    return ConditionalSamples(
-        temperature,
-        samples or (_MANY if n < _MANY_CATEGORIES else _FEW),
-        log_probs,
-        outcome.index,
-        outcome.exponentials,
-        outcome.key,
-        control_variate,
-    )
 
 
 def limit_points(p: Array, relaxed: Array, winner: Array) -> FixedPoints:
@@ -77,6 +51,10 @@ class GumbelRao(Estimator):
         rival alone. It is left out above temperature 2 in any case. By default it is used where it
         lowers the variance by more than it costs: with up to 16 categories, at temperatures up to
         0.5 with up to 128, and up to 0.3 with more.
+    structure : Subset, SpanningTree, ..., optional
+        What is drawn instead of one category. The average is then given the trace, the order in
+        which a greedy algorithm takes the elements; there is no control variate, no ``"exact"``
+        sampling and no limit of temperature 0.
 
     Raises
     ------
@@ -141,6 +119,7 @@ class GumbelRao(Estimator):
     samples: int | None = None
     sampling: Literal["lattice", "monte_carlo", "exact"] = "lattice"
     control_variate: bool | None = None
+    structure: Structure = CATEGORICAL
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "temperature", check_temperature(self.temperature, zero=True))
@@ -148,6 +127,21 @@ class GumbelRao(Estimator):
             object.__setattr__(self, "samples", check_count("samples", self.samples))
         check_option("sampling", self.sampling, _SAMPLING)
         check_option("control_variate", self.control_variate, (None, True, False))
+        check_structure("structure", self.structure)
+        if self.structure != CATEGORICAL:
+            self._check_options_of_structure()
+
+    def _check_options_of_structure(self) -> None:
+        for what, is_given in (
+            ("temperature=0, the limit in closed form,", self._is_limit),
+            ('sampling="exact"', self.sampling == "exact"),
+            ("control_variate=True", self.control_variate is True),
+        ):
+            if is_given:
+                raise ValueError(
+                    f"{what} is known for a categorical variable alone, not for "
+                    f"{self.structure}: take a positive temperature and the other options"
+                )
 
     def _hyperparameters(self) -> dict[str, Any]:
         known = super()._hyperparameters()
@@ -177,4 +171,4 @@ class GumbelRao(Estimator):
             return limit_points(p, p, outcome.winner)
         if self.sampling == "exact":
             return ConditionalExpectation(outcome.temperature, log_probs, outcome.index)
-        return conditional_samples(outcome, log_probs, self.samples, self.control_variate)
+        return self.structure.samples(outcome, self.samples, self.control_variate)

@@ -1,35 +1,20 @@
 """What an estimator says of itself: its hyperparameters, and what the base class asks it."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from types import FunctionType
 from typing import Any, cast
 
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.rows import Rows
 from rbgs.arrays.scalars import are_equal, is_array
-from rbgs.arrays.typing import Array, Temperature
-from rbgs.conditional.race import race
+from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
 from rbgs.estimators.loss import Loss
+from rbgs.structures.categorical import Categorical
+from rbgs.structures.structure import Outcome, Race, Structure
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What is known once the discrete outcome is: everything a set of points depends on.
-
-    ``temperature`` is a float or an array ``(rows,)``; 1 if the estimator has none. ``index`` is
-    the winner ``(rows,)``, anything in rows that are not valid, and ``winner`` its one-hot vector
-    ``(n, rows)``; ``exponentials`` are standard ones independent of it, and ``key`` seeds further
-    ones (both None if they are not needed).
-    """
-
-    rows: Rows
-    temperature: Temperature
-    index: Array
-    winner: Array
-    exponentials: Array | None
-    key: Array | None
+CATEGORICAL = Categorical()
 
 
 class Hooks(ABC):
@@ -43,7 +28,10 @@ class Hooks(ABC):
 
     def _hyperparameters(self) -> dict[str, Any]:
         """Return those that matter, by name."""
-        return {field.name: getattr(self, field.name) for field in fields(cast(Any, self))}
+        known = {field.name: getattr(self, field.name) for field in fields(cast(Any, self))}
+        if known.get("structure") == CATEGORICAL:
+            del known["structure"]
+        return known
 
     def __repr__(self) -> str:
         shown = ", ".join(
@@ -65,6 +53,12 @@ class Hooks(ABC):
         if any(map(is_array, values)):
             raise TypeError(f"{type(self).__name__} holds an array, so it is unhashable")
         return hash((type(self), *values))
+
+    @property
+    def _structure(self) -> Structure:
+        """What may come out."""
+        structure: Structure = getattr(self, "structure", CATEGORICAL)
+        return structure
 
     @abstractmethod
     def _operator(self, outcome: Outcome) -> Operator | None:
@@ -128,9 +122,9 @@ class Hooks(ABC):
         """Of how many draws the bound is whose gradient is estimated; 1 for that of E[f]."""
         return 1
 
-    def _drawn_outcome(self, rows: Rows, uniforms: Array) -> tuple[Array, Array, Array]:
-        """Return what :func:`~rbgs.conditional.race.race` does, of all uniforms of the noise."""
-        return race(rows.log_probs, uniforms[: rows.n, :])
+    def _drawn_outcome(self, rows: Rows, uniforms: Array) -> Race:
+        """Draw an outcome, given all uniforms of the noise."""
+        return self._structure.race(rows, uniforms[: rows.n, :])
 
     @property
     def _unbiased(self) -> bool:

@@ -7,9 +7,9 @@ from rbgs.arrays.devices import device
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
-from rbgs.estimators.hooks import Outcome
 from rbgs.estimators.loss import Loss
 from rbgs.estimators.score_function import ScoreFunctionEstimator
+from rbgs.structures.structure import Outcome
 
 
 @dataclass(frozen=True, eq=False, repr=False)

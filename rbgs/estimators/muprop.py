@@ -6,9 +6,9 @@ from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.simplex import jacobian_product
 from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
-from rbgs.estimators.hooks import Outcome
 from rbgs.estimators.loss import Loss
-from rbgs.estimators.score_function import ScoreFunctionEstimator, score
+from rbgs.estimators.score_function import ScoreFunctionEstimator
+from rbgs.structures.structure import Outcome
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -52,4 +52,4 @@ class MuProp(ScoreFunctionEstimator):
         mean = loss.at(p, derivative=True)
         linear = rows.total(xp.sum(mean.cotangent * (outcome.winner - p), axis=0), mean.loss)
         signal = loss.answer.loss - mean.loss - xp.astype(linear, mean.loss.dtype, copy=False)
-        return score(outcome, signal) + jacobian_product(p, mean.cotangent, 1.0)
+        return self._score(outcome, signal) + jacobian_product(p, mean.cotangent, 1.0)

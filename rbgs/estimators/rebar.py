@@ -12,11 +12,10 @@ from rbgs.arrays.scalars import as_float, is_array
 from rbgs.arrays.settings import own_settings
 from rbgs.arrays.typing import Array, Generator, Oracle, Temperature
 from rbgs.draw import Operator
-from rbgs.estimators.hooks import Outcome
 from rbgs.estimators.loss import Loss, beside
-from rbgs.estimators.relaxation import drawn_point
 from rbgs.estimators.running import RunningCoefficient
-from rbgs.estimators.score_function import ScoreFunctionEstimator, score
+from rbgs.estimators.score_function import ScoreFunctionEstimator
+from rbgs.structures.structure import Outcome
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -118,16 +117,16 @@ class Rebar(ScoreFunctionEstimator):
         """Return a and b ``(n, rows)`` of the estimate, which is a - eta b."""
         xp, rows = array_namespace(outcome.winner), outcome.rows
         p, winner, exponentials = xp.exp(rows.log_probs), outcome.winner, outcome.exponentials
-        relaxed = drawn_point(outcome)
-        found = loss.at(relaxed.points[0], derivative=True, function=self._function)
+        relaxed = self._structure.drawn(outcome)
+        found = loss.at(relaxed.first(), derivative=True, function=self._function)
         pathwise = relaxed.product(found.cotangent)
         of_winner = xp.sum(winner * exponentials, axis=0)
         slower = exponentials + p * of_winner
         kappa = (1 - winner) * exponentials / xp.where(slower == 0, 1.0, slower)
         given = kappa * pathwise
         conditional = given - p * xp.sum(given, axis=0)
-        plain = score(outcome, loss.answer.loss)
-        return plain, score(outcome, found.loss) - pathwise + conditional
+        plain = self._score(outcome, loss.answer.loss)
+        return plain, self._score(outcome, found.loss) - pathwise + conditional
 
     @instead_of(dim="axis", generator="rng", key="rng")
     def gradient_with_eta(

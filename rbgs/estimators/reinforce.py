@@ -9,10 +9,11 @@ from rbgs.arrays.scalars import as_float, check_ordinary
 from rbgs.arrays.simplex import clamp
 from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
-from rbgs.estimators.hooks import Outcome
+from rbgs.estimators.hooks import CATEGORICAL
 from rbgs.estimators.loss import Loss, beside
 from rbgs.estimators.running import RunningDeviation, RunningMean
-from rbgs.estimators.score_function import ScoreFunctionEstimator, score
+from rbgs.estimators.score_function import ScoreFunctionEstimator
+from rbgs.structures.structure import Outcome, Structure, check_structure
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,6 +37,9 @@ class Reinforce(ScoreFunctionEstimator):
         :math:`\sigma` a constant, an array that broadcasts against the losses, or the running
         standard deviation of the signals of earlier calls. That changes the length of the estimate,
         as a learning rate does, and its mean with it. By default nothing is divided.
+    structure : Subset, SpanningTree, ..., optional
+        What is drawn instead of one category. The score is that of the trace, the order in which
+        the elements are taken.
 
     Raises
     ------
@@ -69,8 +73,10 @@ class Reinforce(ScoreFunctionEstimator):
     baseline: Array | float | RunningMean | str | None = None
     samples: int = 1
     scale: Array | float | RunningDeviation = 1.0
+    structure: Structure = CATEGORICAL
 
     def __post_init__(self) -> None:
+        check_structure("structure", self.structure)
         leave_one_out = isinstance(self.baseline, str) and self.baseline == "leave_one_out"
         samples = check_count("samples", self.samples, 2 if leave_one_out else 1)
         object.__setattr__(self, "samples", samples)
@@ -95,6 +101,10 @@ class Reinforce(ScoreFunctionEstimator):
         return self.samples
 
     @property
+    def _random_given_outcome(self) -> bool:
+        return self.structure != CATEGORICAL  # a structure leaves its trace open
+
+    @property
     def _function_of_outcome(self) -> bool:
         states = (RunningMean, RunningDeviation)
         has_state = any(isinstance(x, states) for x in (self.baseline, self.scale))
@@ -115,7 +125,7 @@ class Reinforce(ScoreFunctionEstimator):
         if isinstance(self.baseline, RunningMean):
             self.baseline.update(losses)
         scale = max(1.0, scale) if isinstance(scale, float) else clamp(scale, low=1.0)
-        return score(outcome, signal / scale)
+        return self._score(outcome, signal / scale)
 
     def _baseline(self, losses: Array) -> Array | float:
         if self.baseline is None:

@@ -11,8 +11,9 @@ from rbgs.arrays.simplex import softmax
 from rbgs.arrays.typing import Temperature
 from rbgs.draw import FixedPoints, WeightedSum
 from rbgs.estimators.base import Estimator
-from rbgs.estimators.gumbel_rao import conditional_samples, limit_points
-from rbgs.estimators.hooks import Outcome
+from rbgs.estimators.gumbel_rao import limit_points
+from rbgs.structures.categorical import conditional_samples
+from rbgs.structures.structure import Outcome
 
 
 @dataclass(frozen=True, eq=False, repr=False)

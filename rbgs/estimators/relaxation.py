@@ -1,22 +1,14 @@
 """The relaxation: Gumbel-softmax, also called Concrete."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from rbgs.arrays.inputs import check_temperature
 from rbgs.arrays.reuse import copied
 from rbgs.arrays.typing import Array, Temperature
-from rbgs.conditional.samples import ConditionalSamples
-from rbgs.draw import FixedPoints, Operator
 from rbgs.estimators.base import Estimator
-from rbgs.estimators.hooks import Outcome
-
-
-def drawn_point(outcome: Outcome) -> FixedPoints:
-    r"""Return the point :math:`\operatorname{softmax}((\theta + G) / \tau)` of the draw."""
-    drawn = ConditionalSamples(
-        outcome.temperature, 1, outcome.rows.log_probs, outcome.index, outcome.exponentials
-    )
-    return FixedPoints(outcome.temperature, (drawn.points()[:, 0, :],))
+from rbgs.estimators.hooks import CATEGORICAL
+from rbgs.structures.structure import Outcome, Relaxed, Structure, check_structure
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,6 +23,8 @@ class GumbelSoftmax(Estimator):
     temperature : float or array
         :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
         the batch.
+    structure : Subset, SpanningTree, ..., optional
+        What is relaxed instead of one category: the value is a relaxed structure.
 
     Raises
     ------
@@ -53,17 +47,19 @@ class GumbelSoftmax(Estimator):
     """
 
     temperature: Temperature
+    structure: Structure = CATEGORICAL
 
     def __post_init__(self) -> None:
+        check_structure("structure", self.structure)
         object.__setattr__(self, "temperature", check_temperature(self.temperature))
 
     @property
     def _random_given_outcome(self) -> bool:
         return True
 
-    def _operator(self, outcome: Outcome) -> FixedPoints:
-        return drawn_point(outcome)
+    def _operator(self, outcome: Outcome) -> Relaxed:
+        return self.structure.drawn(outcome)
 
-    def _value(self, outcome: Outcome, operator: Operator | None) -> Array:
-        assert isinstance(operator, FixedPoints)
-        return copied(operator.points[0])
+    def _value(self, outcome: Outcome, operator: Any) -> Array:
+        relaxed: Relaxed = operator
+        return copied(relaxed.first())

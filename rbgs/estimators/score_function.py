@@ -2,13 +2,12 @@ r"""What the score-function estimators share: :math:`\nabla \log p(D) = D - p`, 
 
 from abc import abstractmethod
 
-from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.reuse import copied
 from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
 from rbgs.estimators.base import Estimator
-from rbgs.estimators.hooks import Outcome
 from rbgs.estimators.loss import Loss
+from rbgs.structures.structure import Outcome
 
 
 class ScoreFunctionEstimator(Estimator):
@@ -30,9 +29,6 @@ class ScoreFunctionEstimator(Estimator):
     def _estimate(self, outcome: Outcome, operator: Operator | None, loss: Loss) -> Array:
         """Return the gradient estimate ``(n, rows)``, one for each draw."""
 
-
-def score(outcome: Outcome, signal: Array) -> Array:
-    """Return the score ``(n, rows)`` times a signal that has the shape of the loss."""
-    rows = outcome.rows
-    xp = array_namespace(rows.log_probs)
-    return rows.spread(signal) * (outcome.winner - xp.exp(rows.log_probs))
+    def _score(self, outcome: Outcome, signal: Array) -> Array:
+        """Return the score ``(n, rows)`` times a signal that has the shape of the loss."""
+        return outcome.rows.spread(signal) * self._structure.score(outcome)

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 
 from rbgs.arrays.inputs import check_temperature
-from rbgs.arrays.simplex import softmax
 from rbgs.arrays.typing import Temperature
-from rbgs.draw import FixedPoints
 from rbgs.estimators.base import Estimator
-from rbgs.estimators.hooks import Outcome
-from rbgs.estimators.relaxation import drawn_point
+from rbgs.estimators.hooks import CATEGORICAL
+from rbgs.structures.structure import Outcome, Relaxed, Structure, check_structure
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -24,6 +22,9 @@ class StraightThrough(Estimator):
     temperature : float or array
         :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
         the batch. The classic choice is 1.
+    structure : Subset, SpanningTree, ..., optional
+        What is drawn instead of one category; the derivative is that of its relaxation at the
+        logits. For :class:`~rbgs.Subset` at temperature 1 it is SIMPLE's (Ahmed et al. 2023).
 
     Raises
     ------
@@ -36,6 +37,8 @@ class StraightThrough(Estimator):
     ----------
     Bengio, Léonard, Courville (2013). Estimating or propagating gradients through stochastic
     neurons for conditional computation. arXiv 1308.3432.
+    Ahmed, Zeng, Niepert, Van den Broeck (2023). SIMPLE: a gradient estimator for k-subset sampling.
+    ICLR.
     Chung, Ahn, Bengio (2017). Hierarchical multiscale recurrent neural networks. ICLR.
 
     Examples
@@ -48,13 +51,14 @@ class StraightThrough(Estimator):
     """
 
     temperature: Temperature = 1.0
+    structure: Structure = CATEGORICAL
 
     def __post_init__(self) -> None:
+        check_structure("structure", self.structure)
         object.__setattr__(self, "temperature", check_temperature(self.temperature))
 
-    def _operator(self, outcome: Outcome) -> FixedPoints:
-        point = softmax(outcome.rows.log_probs, outcome.temperature)
-        return FixedPoints(outcome.temperature, (point,))
+    def _operator(self, outcome: Outcome) -> Relaxed:
+        return self.structure.relaxed(outcome.rows.log_probs, outcome.temperature)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,6 +75,8 @@ class StraightThroughGumbelSoftmax(Estimator):
     temperature : float or array
         :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
         the batch.
+    structure : Subset, SpanningTree, ..., optional
+        What is drawn instead of one category.
 
     Raises
     ------
@@ -92,13 +98,15 @@ class StraightThroughGumbelSoftmax(Estimator):
     """
 
     temperature: Temperature
+    structure: Structure = CATEGORICAL
 
     def __post_init__(self) -> None:
+        check_structure("structure", self.structure)
         object.__setattr__(self, "temperature", check_temperature(self.temperature))
 
     @property
     def _random_given_outcome(self) -> bool:
         return True
 
-    def _operator(self, outcome: Outcome) -> FixedPoints:
-        return drawn_point(outcome)
+    def _operator(self, outcome: Outcome) -> Relaxed:
+        return self.structure.drawn(outcome)

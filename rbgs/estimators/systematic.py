@@ -12,8 +12,9 @@ from rbgs.arrays.tracing import constant_when_compiled
 from rbgs.arrays.typing import Array, Generator, Temperature
 from rbgs.draw import Operator
 from rbgs.estimators.base import Estimator, check_estimator
-from rbgs.estimators.hooks import Outcome
+from rbgs.estimators.hooks import CATEGORICAL
 from rbgs.random.noise import exponential
+from rbgs.structures.structure import Outcome, Race
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -78,6 +79,11 @@ class Systematic(Estimator):
                 f"estimator is {self.estimator}; one whose draw has a Jacobian and one outcome is "
                 "wanted, such as rbgs.GumbelRao(0.5)"
             )
+        if self.estimator._structure != CATEGORICAL:
+            raise TypeError(
+                f"estimator is {self.estimator}, but it is categories that are spread evenly: one "
+                "without a structure is wanted"
+            )
         object.__setattr__(self, "draws", check_count("draws", self.draws, 2))
 
     @property
@@ -110,7 +116,7 @@ class Systematic(Estimator):
         shifts = rows.merge(xp.broadcast_to(shift, rows.batch))
         return xp.concat([uniforms[:n, :], shifts[None, :], uniforms[n + 1 :, :]], axis=0)
 
-    def _drawn_outcome(self, rows: Rows, uniforms: Array) -> tuple[Array, Array, Array]:
+    def _drawn_outcome(self, rows: Rows, uniforms: Array) -> Race:
         log_probs = rows.log_probs
         xp, n = array_namespace(log_probs), rows.n
         probs = xp.exp(log_probs)
@@ -118,7 +124,7 @@ class Systematic(Estimator):
         below = xp.where(probs > 0, cumulative_sum(probs), 0.0)
         points = clamp(self._points(rows, uniforms[n, :]), high=1 - xp.finfo(probs.dtype).eps)
         index = first_largest(xp.astype(below > points * xp.max(below, axis=0), xp.int32))
-        return index, rows.one_hot(index), exponential(uniforms[:n, :])
+        return Race(rows, index, rows.one_hot(index), exponential(uniforms[:n, :]))
 
     def _points(self, rows: Rows, shifts: Array) -> Array:
         """Return where the outcomes are looked up."""

@@ -7,9 +7,9 @@ from rbgs.arrays.inputs import check_count
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
-from rbgs.estimators.hooks import Outcome
 from rbgs.estimators.loss import Loss
-from rbgs.estimators.score_function import ScoreFunctionEstimator, score
+from rbgs.estimators.score_function import ScoreFunctionEstimator
+from rbgs.structures.structure import Outcome
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -86,7 +86,7 @@ class Vimco(ScoreFunctionEstimator):
         replaced = xp.reshape(replaced, (*replaced.shape, *(1,) * (losses.ndim - 1)))
         without = _bound(xp.where(replaced, others, losses[:, None, ...]))
         # The draws are averaged: of their sum each has this share.
-        return score(outcome, self.samples * (_bound(losses) - without))
+        return self._score(outcome, self.samples * (_bound(losses) - without))
 
 
 def _bound(losses: Array) -> Array:

@@ -10,6 +10,7 @@ from rbgs.arrays.rows import Rows
 from rbgs.conditional.quadrature import ConditionalExpectation
 from rbgs.conditional.samples import ConditionalSamples
 from rbgs.draw import Draw, FixedPoints, WeightedSum
+from rbgs.structures.points import RelaxedPoint, TraceSamples
 
 # The fields of a draw that are part of its structure; so is a temperature that is no array.
 _CONSTANTS = {
@@ -20,6 +21,7 @@ _CONSTANTS = {
     "estimator",
     "samples",
     "sharding",
+    "structure",
     "weights",
 }
 
@@ -41,5 +43,14 @@ def _unflatten(kind: type, structure: tuple[Any, ...], nodes: Any) -> Any:
     return made
 
 
-for _kind in (Draw, Rows, FixedPoints, WeightedSum, ConditionalSamples, ConditionalExpectation):
+for _kind in (
+    Draw,
+    Rows,
+    FixedPoints,
+    WeightedSum,
+    ConditionalSamples,
+    ConditionalExpectation,
+    RelaxedPoint,
+    TraceSamples,
+):
     jax.tree_util.register_pytree_node(_kind, _flatten, partial(_unflatten, _kind))

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
-from rbgs.arrays.inputs import check_logits, check_outcome
+from rbgs.arrays.inputs import check_logits
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.typing import Generator
 from rbgs.doors import at_temperature, check_kind, check_pathwise, settled, temperature_array
@@ -90,7 +90,7 @@ def sample(
     axis = check_logits(logits, axis)
     estimator = settled(estimator, logits)
     if isinstance(index, (int, np.integer)):
-        index = check_outcome(index, logits.shape[axis])
+        index = estimator._structure.check_number(int(index), logits.shape[axis])
     is_drawn = noise is None
     if noise is None and estimator._needs_noise(index):
         noise = estimator.noise(logits, check_source("key", key, logits), axis=axis)

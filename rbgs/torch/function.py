@@ -96,7 +96,9 @@ class TransformedSample(Function):
         info: Any, in_dims: Any, estimator: Estimator, dim: int, is_drawn: bool, *operands: Any
     ) -> Any:
         refuse_compilation()
-        mapped = _in_front(info, in_dims[3:], operands)
+        ndim = operands[0].ndim
+        missing = ndim - len(estimator._structure.index_axes(ndim, dim))
+        mapped = _in_front(info, in_dims[3:], operands, missing)
         value, skeleton, *arrays = TransformedSample.apply(estimator, dim, is_drawn, *mapped)
         arrays = [_as_mapped(x, info.batch_size) for x in arrays]
         return (value, skeleton, *arrays), (0, None, *(x.ndim - 2 for x in arrays))
@@ -234,11 +236,17 @@ def _to_torch(x: np.ndarray[Any, Any]) -> Tensor:
     return torch.from_numpy(x if x.flags.writeable else x.copy())
 
 
-def _in_front(info: Any, in_dims: tuple[int | None, ...], operands: tuple[Any, ...]) -> list[Any]:
-    """Return operands with the mapped axis in front of all others."""
+def _in_front(
+    info: Any, in_dims: tuple[int | None, ...], operands: tuple[Any, ...], missing: int = 1
+) -> list[Any]:
+    """Return operands with the mapped axis in front of all others.
+
+    The index may lack an axis that the logits have.
+    """
     result: list[Any] = []
     ndim = operands[0].ndim - (in_dims[0] is not None)
-    wanted = (ndim, ndim, ndim - 1, ndim, ndim - 1)  # logits or a vector; noise, index, ...
+    # Logits or a vector, noise, index, mask, temperature.
+    wanted = (ndim, ndim, ndim - missing, ndim, ndim - 1)
     for x, at, axes in zip(operands, in_dims, wanted, strict=False):
         if not isinstance(x, Tensor):
             result.append(x)

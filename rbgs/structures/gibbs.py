@@ -1,0 +1,224 @@
+r"""The marginals of the Gibbs law over k-subsets, and their derivative.
+
+The law has the probability of a subset proportional to :math:`e^{\sum u_e}` over its elements, and
+so is that of independent coins with :math:`p_e = \sigma(u_e - c)`, given that k of them show 1. Any
+c will do; the one with :math:`\sum_e p_e = k` makes that likely. Given k is a Fourier sum over
+:math:`z_f = e^{2 \pi i f / F}`: with :math:`d_e = 1 - p_e + p_e z` and :math:`q_e = p_e (1 - p_e)`,
+
+.. math::
+
+    \varphi_f = \prod_e d_e, \quad \omega_f = \frac{\varphi_f z_f^{-k}}{\sum \varphi z^{-k}}, \quad
+    \mu_e = p_e + q_e \operatorname{Re} \sum_f \omega_f \frac{z_f - 1}{d_e}.
+
+The derivative is the covariance of the law. With :math:`A_f = \langle p, v \rangle +
+(z_f - 1) \sum_e q_e v_e / d_e`, whose mean under :math:`\omega` is :math:`\langle \mu, v \rangle`,
+
+.. math::
+
+    (J v)_e = q_e \operatorname{Re} \sum_f \omega_f \Big( \frac{z_f v_e}{d_e^2}
+        + (A_f - \langle \mu, v \rangle) \frac{z_f - 1}{d_e} \Big).
+
+Terms f and F - f are conjugates, so half of them are computed.
+"""
+
+import math
+from dataclasses import dataclass
+
+from rbgs.arrays.devices import device
+from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.simplex import clamp
+from rbgs.arrays.tracing import is_traced_by_torch
+from rbgs.arrays.typing import Array
+
+# Numbers that one block of frequencies has.
+_BLOCK = 2**20
+_NEWTON_STEPS = 6
+# Beyond this a coin's odds cannot be told from certainty.
+_FURTHEST = 1000.0
+
+
+def frequency_count(n: int, k: int, eps: float) -> int:
+    r"""Return F, odd: so many frequencies tell k from what lies F away.
+
+    The number of coins that show 1 has the mean k and a variance :math:`s^2 \le k (1 - k / n)`. By
+    Bernstein's inequality it is F or more away with a probability below
+    :math:`2 \exp(-F^2 / (2 s^2 + 2 F / 3))`: far below eps, beside the probability of k itself.
+    """
+    variance = k * (1 - k / n)
+    wanted = 3 - math.log(eps)
+    bound = wanted / 3 + math.sqrt(wanted**2 / 9 + 2 * wanted * variance)
+    # None is further away than that.
+    return 2 * (min(math.ceil(bound), max(k, n - k) + 1) // 2) + 1
+
+
+@dataclass(frozen=True)
+class Coins:
+    """Independent coins: p and 1 - p, and their product q, of the shape of the utilities."""
+
+    heads: Array
+    tails: Array
+    variances: Array
+
+    @classmethod
+    def at(cls, utilities: Array, shift: Array) -> "Coins":
+        """Return those with p = σ(u - c)."""
+        xp = array_namespace(utilities)
+        x = utilities - shift
+        small = xp.exp(-xp.abs(x))
+        large = 1 / (1 + small)
+        small = small * large
+        is_likely = x > 0
+        heads, tails = xp.where(is_likely, large, small), xp.where(is_likely, small, large)
+        return cls(heads, tails, small * large)
+
+
+def coins(utilities: Array, taken: Array) -> Coins:
+    """Return coins of which as many show 1, on average, as elements are taken.
+
+    Parameters
+    ----------
+    utilities : array ``(n, count, rows)``
+        Relative to the least one that is taken; -inf forbids an element.
+    taken : bool array ``(n, 1, rows)``
+        The elements of the largest utilities. Both kinds are there, in rows that are valid.
+
+    Notes
+    -----
+    The coins are to be wrong about the elements taken as often as about the others. The logarithm
+    of the ratio falls with c, by 1 to 2 for each unit: Newton's method needs no safeguard.
+    """
+    xp = array_namespace(utilities)
+    near = clamp(utilities, low=-_FURTHEST, high=_FURTHEST)
+    first_beyond = xp.max(xp.where(taken, -_FURTHEST, near), axis=0)
+    shift = first_beyond / 2
+    tiny = xp.finfo(utilities.dtype).smallest_normal
+    for _ in range(_NEWTON_STEPS):
+        found = Coins.at(near, shift)
+        false_tails = clamp(xp.sum(xp.where(taken, found.tails, 0.0), axis=0), low=tiny)
+        false_heads = clamp(xp.sum(xp.where(taken, 0.0, found.heads), axis=0), low=tiny)
+        of_tails = xp.sum(xp.where(taken, found.variances, 0.0), axis=0) / false_tails
+        of_heads = xp.sum(xp.where(taken, 0.0, found.variances), axis=0) / false_heads
+        slope = clamp(of_tails + of_heads, low=1.0)
+        shift = shift + xp.log(false_heads / false_tails) / slope
+    found = Coins.at(near, shift)
+    is_allowed = utilities > -math.inf
+    return Coins(
+        xp.where(is_allowed, found.heads, 0.0),
+        xp.where(is_allowed, found.tails, 1.0),
+        xp.where(is_allowed, found.variances, 0.0),
+    )
+
+
+def marginals(found: Coins, k: int) -> Array:
+    """Return the probabilities that coins show 1, given that k of them do."""
+    xp = array_namespace(found.heads)
+    omega = _weights([_product(found, angles, k) for angles in _angles(found, k)])
+    total: Array = 0.0
+    for angles, weight in zip(_angles(found, k), omega, strict=True):
+        inverse = _inverse(found, angles)
+        factor = _times(weight, (xp.cos(angles) - 1, xp.sin(angles)))
+        total = total + xp.sum(_times(_beside(factor), inverse)[0], axis=0)
+    return found.heads + found.variances * total
+
+
+def covariance_product(found: Coins, k: int, vector: Array) -> Array:
+    """Return the covariance of coins, given that k of them show 1, times a vector."""
+    xp, q = array_namespace(found.heads), found.variances
+    tiny = xp.finfo(q.dtype).smallest_normal
+    # The covariance does not see what all elements have in common.
+    vector = vector - xp.sum(q * vector, axis=0) / clamp(xp.sum(q, axis=0), low=tiny)
+    of_vector, products, sums = q * vector, [], []
+    for angles in _angles(found, k):
+        inverse = _inverse(found, angles)
+        products.append(_product(found, angles, k))
+        sums.append(tuple(xp.sum(of_vector * part, axis=1) for part in inverse))
+    omega = _weights(products)
+    turned = [
+        _times((xp.cos(angles) - 1, xp.sin(angles)), total)
+        for angles, total in zip(_angles(found, k), sums, strict=True)
+    ]
+    mean = sum(xp.sum(_times(w, t)[0], axis=0) for w, t in zip(omega, turned, strict=True))
+    result: Array = 0.0
+    for angles, weight, (re, im) in zip(_angles(found, k), omega, turned, strict=True):
+        inverse, z = _inverse(found, angles), (xp.cos(angles), xp.sin(angles))
+        of_square = _times(_beside(_times(weight, z)), inverse)
+        less_one = (z[0] - 1, z[1])
+        of_rest = _beside(_times(_times(weight, (re - mean, im)), less_one))
+        terms = _times(
+            (of_square[0] * vector + of_rest[0], of_square[1] * vector + of_rest[1]), inverse
+        )
+        result = result + xp.sum(terms[0], axis=0)
+    return q * result
+
+
+Complex = tuple[Array, Array]  # real and imaginary part: not every compiler has complex numbers
+
+
+def _times(x: Complex, y: Complex) -> Complex:
+    return x[0] * y[0] - x[1] * y[1], x[0] * y[1] + x[1] * y[0]
+
+
+def _beside(x: Complex) -> Complex:
+    """Return numbers ``(f, count, rows)`` beside those of elements ``(f, n, count, rows)``."""
+    return x[0][:, None, ...], x[1][:, None, ...]
+
+
+def _angles(found: Coins, k: int) -> list[Array]:
+    """Return the angles of half of the frequencies ``(f, 1, 1)``, block by block."""
+    like = found.heads
+    xp, (n, count, rows) = array_namespace(like), like.shape
+    frequencies = frequency_count(int(n), k, float(xp.finfo(like.dtype).eps))
+    half = frequencies // 2 + 1
+    numbers = xp.arange(half, dtype=like.dtype, device=device(like))
+    angles = (numbers * (2 * math.pi / frequencies))[:, None, None]
+    if is_traced_by_torch(like):  # its program has a part for each block
+        return [angles]
+    size = max(1, _BLOCK // max(1, int(n) * int(count) * int(rows)))
+    return [angles[start : start + size, ...] for start in range(0, half, size)]
+
+
+def _coordinates(found: Coins, angles: Array) -> Complex:
+    """Return d, ``(f, n, count, rows)``."""
+    xp, angles = array_namespace(angles), angles[:, None, ...]
+    return 1 - found.heads * (1 - xp.cos(angles)), found.heads * xp.sin(angles)
+
+
+def _inverse(found: Coins, angles: Array) -> Complex:
+    """Return 1 / d."""
+    xp = array_namespace(angles)
+    re, im = _coordinates(found, angles)
+    norm = 1 - 2 * found.variances * (1 - xp.cos(angles[:, None, ...]))
+    return re / norm, -im / norm
+
+
+def _product(found: Coins, angles: Array, k: int) -> Complex:
+    """Return the product of d over the elements, times z to the power -k: ``(f, count, rows)``."""
+    xp = array_namespace(angles)
+    x = _coordinates(found, angles)
+    while (n := x[0].shape[1]) > 1:
+        first, second = (
+            (x[0][:, part, ...], x[1][:, part, ...])
+            for part in (slice(0, n // 2), slice(n // 2, n - n % 2))
+        )
+        x = (
+            _times(first, second)
+            if n % 2 == 0
+            else tuple(
+                xp.concat([part, rest[:, -1:, ...]], axis=1)
+                for part, rest in zip(_times(first, second), x, strict=True)
+            )
+        )
+    power = (xp.cos(k * angles), -xp.sin(k * angles))
+    return _times((x[0][:, 0, ...], x[1][:, 0, ...]), power)
+
+
+def _weights(products: list[Complex]) -> list[Complex]:
+    """Return omega, that of a conjugate pair for one of them."""
+    xp = array_namespace(products[0][0])
+    halves = [xp.sum(re, axis=0) for re, _ in products]
+    once = products[0][0][0, ...]
+    total = 2 * sum(halves) - once
+    omega = [(2 * re / total, 2 * im / total) for re, im in products]
+    re, im = omega[0]
+    omega[0] = (xp.concat([re[:1, ...] / 2, re[1:, ...]], axis=0), im)
+    return omega

@@ -1,0 +1,228 @@
+r"""Structures that a greedy algorithm finds: the bases of a matroid, as the race takes them.
+
+Elements e arrive at the times :math:`T_e = E_e / \lambda_e`, with :math:`\lambda = e^\theta` and
+iid standard exponentials E. An element that arrives is taken, unless those taken before *span* it.
+What comes out is the best structure for the perturbed logits :math:`-\log T`. The order of takings
+:math:`b_1, \dots, b_r` is the trace. With :math:`\Lambda_s` the sum of the rates of the elements
+that are neither taken nor spanned before step s,
+
+.. math:: p(b) = \prod_s \frac{\lambda_{b_s}}{\Lambda_s},
+
+and given the trace, with fresh iid exponentials,
+
+.. math::
+
+    t_s = \sum_{q \le s} \frac{E_{b_q}}{\Lambda_q}, \qquad
+    T_e = t_{s(e)} + [e \text{ not taken}] \frac{E_e}{\lambda_e},
+
+where s(e) is the step at which e is taken or becomes spanned (Struminsky, Gadetsky, Rakitin,
+Karpushkin, Vetrov 2021. Leveraging recursive gradient estimators for combinatorial structures.
+arXiv 2110.15072). A categorical variable is the case of one taking.
+"""
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeAlias
+
+import numpy as np
+
+from rbgs.arrays.devices import device
+from rbgs.arrays.inputs import check_like, check_shape
+from rbgs.arrays.loops import over_samples
+from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.ordering import argsort, cumulative_log_sum_exp, log_sum_exp, picked
+from rbgs.arrays.rows import Rows, categories_first, categories_restored, nan_unless
+from rbgs.arrays.simplex import clamp, cumulative_sum, first_largest
+from rbgs.arrays.typing import Array, Temperature
+from rbgs.random.noise import exponential
+from rbgs.structures.categorical import default_samples
+from rbgs.structures.given import order_given
+from rbgs.structures.points import RelaxedPoint, TraceSamples
+from rbgs.structures.structure import Outcome, Race, Structure
+from rbgs.structures.trace import Trace
+
+# What a race has come to: arrays whose last axis is that of the rows.
+State: TypeAlias = tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Matroid(Structure):
+    """A structure by what a greedy algorithm needs to know, and by its relaxation."""
+
+    def check_number(self, index: int, n: int) -> NoReturn:
+        """Raise: a number is no structure."""
+        raise TypeError(
+            f"index is the number {index}, but of {self} the outcome is a structure: an integer "
+            "array of the logits' shape is wanted, 1 for each of its elements and 0 for the others"
+        )
+
+    @abstractmethod
+    def rank(self, n: int) -> int:
+        """Return how many elements are taken."""
+
+    @abstractmethod
+    def start(self, like: Array) -> State:
+        """Return the state of a race before it begins, for log-rates ``(n, rows)``."""
+
+    @abstractmethod
+    def active(self, state: State) -> Array:
+        """Return which elements are neither taken nor spanned, bool ``(n, rows)``."""
+
+    @abstractmethod
+    def take(self, state: State, element: Array) -> State:
+        """Return the state after an element ``(rows,)`` was taken."""
+
+    @abstractmethod
+    def point(self, utilities: Array, trace: Trace) -> Array:
+        """Return the relaxed structure ``(n, count, rows)`` at utilities of that shape.
+
+        The trace is that of a greedy algorithm at these utilities. -inf forbids an element.
+        """
+
+    @abstractmethod
+    def product(self, utilities: Array, trace: Trace, vector: Array) -> Array:
+        """Return the derivative of `point` times a vector ``(n, 1, rows)``."""
+
+    @abstractmethod
+    def size(self, n: int) -> int:
+        """Return how many numbers `product` needs for a point."""
+
+    @abstractmethod
+    def count(self, n: int) -> int:
+        """Return how many structures there are."""
+
+    def greedy(self, log_times: Array) -> Trace:
+        """Return what a race shows whose elements arrive at times ``(n, rows)``."""
+        xp, (n, rows) = array_namespace(log_times), log_times.shape
+        rank, here = self.rank(n), device(log_times)
+        numbers = xp.arange(rank, dtype=xp.arange(1, device=here).dtype, device=here)[:, None]
+        order = xp.broadcast_to(xp.zeros_like(numbers), (rank, rows))
+        step = xp.zeros((n, rows), dtype=xp.int32, device=here)
+
+        # Also a forbidden element comes before one that is spanned: what is taken is a structure.
+        earliness = clamp(-log_times, low=-xp.finfo(log_times.dtype).max)
+
+        def body(number: Any, _: int, carry: State) -> State:
+            order, step, *state = carry
+            active = self.active(tuple(state))
+            first = first_largest(xp.where(active, earliness, -math.inf))
+            order = xp.where(numbers == number, first, order)
+            step = xp.where(active, xp.asarray(number, dtype=xp.int32, device=here), step)
+            return (order, step, *self.take(tuple(state), first))
+
+        carry = over_samples(log_times, 0, rank, 1, body, (order, step, *self.start(log_times)))
+        return Trace(carry[0], carry[1])
+
+    def log_totals(self, log_probs: Array, trace: Trace) -> Array:
+        r"""Return :math:`\log \Lambda_s`, ``(r, rows)``."""
+        xp = array_namespace(log_probs)
+        rank = trace.order.shape[0]
+        numbers = xp.arange(rank, dtype=xp.int32, device=device(log_probs))[:, None]
+        is_active = trace.step[:, None, :] >= numbers
+        return log_sum_exp(xp.where(is_active, log_probs[:, None, :], -math.inf))
+
+    def race(self, rows: Rows, uniforms: Array) -> Race:
+        """Draw an outcome, and keep the exponentials that are left once its trace is known."""
+        xp, exponentials = array_namespace(uniforms), exponential(uniforms)
+        log_probs = xp.where(rows.valid, rows.log_probs, 0.0)
+        trace = self.greedy(xp.log(exponentials) - log_probs)
+        log_totals = self.log_totals(log_probs, trace)
+        # An arrival at step q has made T = E_q / λ_q pass, an active element so λ T of its own.
+        order = trace.order
+        of_taken = picked(xp.log(exponentials), order) - picked(log_probs, order)
+        others = exponentials - xp.exp(picked(of_taken, trace.step) + log_probs)
+        until = xp.exp(of_taken + log_totals)
+        since = xp.concat(
+            [xp.zeros_like(until[:1, :]), xp.exp(of_taken[:-1, :] + log_totals[1:, :])], axis=0
+        )
+        taken, left = trace.taken, picked(until - since, trace.step)
+        remaining = clamp(xp.where(taken, left, others), low=0.0)
+        return self._race(rows, trace, taken, remaining)
+
+    def given(self, rows: Rows, index: Array | int, exponentials: Array | None) -> Race:
+        """Return a given structure, with a trace drawn from those that lead to it."""
+        taken, chosen, possible = self._chosen(rows, index)
+        rows = rows.only(possible)
+        if exponentials is None:
+            return self._race(rows, None, taken, None)
+        xp = array_namespace(exponentials)
+        log_probs = xp.where(rows.valid, rows.log_probs, 0.0)
+        place, left = order_given(self, log_probs, chosen, picked(exponentials, chosen))
+        at = clamp(cumulative_sum(xp.astype(taken, xp.int32)) - 1, low=0, high=len(chosen) - 1)
+        times = xp.where(taken, picked(place, at), place.shape[0])
+        trace = self.greedy(xp.astype(times, log_probs.dtype))
+        return self._race(rows, trace, taken, xp.where(taken, picked(left, at), exponentials))
+
+    def _chosen(self, rows: Rows, index: Array | int) -> tuple[Array, Array, Array]:
+        """Return which elements a given structure has, their numbers, and where it is one."""
+        if isinstance(index, (int, np.integer)):
+            self.check_number(int(index), rows.n)
+        check_like("index", index, rows.log_probs, "integral")
+        check_shape("index", index.shape, rows.shape(rows.n))
+        index = categories_first(index, rows.axis, rows.sharding)
+        xp, taken, rank = array_namespace(index), index == 1, self.rank(rows.n)
+        possible = xp.all(taken | (index == 0), axis=0)
+        possible = possible & (xp.sum(xp.astype(taken, xp.int32), axis=0) == rank)
+        chosen = argsort(xp.astype(~taken, xp.int32))[:rank, ...]
+        state = self.start(rows.log_probs)
+        for j in range(rank):  # none spans another
+            active = xp.astype(self.active(state), xp.int32)
+            possible = possible & (picked(active, chosen[j : j + 1, :])[0, :] == 1)
+            state = self.take(state, chosen[j, :])
+        return taken, chosen, possible
+
+    def _race(
+        self, rows: Rows, trace: Trace | None, taken: Array, exponentials: Array | None
+    ) -> Race:
+        """Return the end of a race; a row is not valid where a forbidden element was taken."""
+        xp = array_namespace(taken)
+        happens = ~taken | (rows.log_probs > -math.inf)
+        rows = rows.only(xp.all(happens, axis=0))
+        winner = xp.astype(taken, rows.log_probs.dtype)
+        return Race(rows, trace, winner + nan_unless(rows.valid, winner), exponentials)
+
+    def restored_index(self, rows: Rows, outcome: Outcome) -> Array:
+        """Return the structure as integers 0 and 1, shaped like the logits."""
+        xp = array_namespace(outcome.winner)
+        number = xp.arange(1, device=device(outcome.winner)).dtype
+        taken = xp.astype(outcome.winner == 1, number)
+        taken = xp.where(rows.valid, taken, -1)
+        return categories_restored(taken, rows.batch, rows.axis, rows.sharding)
+
+    def relaxed(self, log_probs: Array, temperature: Temperature) -> "RelaxedPoint":
+        """Return the Jacobian of the relaxation at the logits themselves."""
+        xp = array_namespace(log_probs)
+        safe = xp.where(xp.isnan(log_probs), 0.0, log_probs)
+        trace = self.greedy(-safe)
+        return RelaxedPoint(self, temperature, log_probs, trace.order, trace.step)
+
+    def drawn(self, outcome: Outcome) -> "TraceSamples":
+        """Return the Jacobian at the perturbed logits of the race."""
+        return self.samples(outcome, 1, None)
+
+    def samples(
+        self, outcome: Outcome, samples: int | None, control_variate: bool | None
+    ) -> "TraceSamples":
+        """Return the mean Jacobian over points drawn given the trace."""
+        log_probs, trace = outcome.rows.log_probs, outcome.index
+        return TraceSamples(
+            self,
+            outcome.temperature,
+            samples or default_samples(log_probs.shape[0]),
+            log_probs,
+            trace.order,
+            trace.step,
+            outcome.exponentials,
+            outcome.key,
+        )
+
+    def score(self, outcome: Outcome) -> Array:
+        r"""Return :math:`[e \text{ taken}] - \sum_{s \le s(e)} \lambda_e / \Lambda_s`."""
+        xp, log_probs, trace = (
+            array_namespace(outcome.winner),
+            outcome.rows.log_probs,
+            outcome.index,
+        )
+        passed = cumulative_log_sum_exp(-self.log_totals(log_probs, trace))
+        return outcome.winner - xp.exp(log_probs + picked(passed, trace.step))

@@ -1,0 +1,113 @@
+"""What an estimator asks of a structure: how a race ends, and what is known once it has."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rbgs.arrays.rows import Rows
+from rbgs.arrays.typing import Array, Temperature
+from rbgs.draw import Operator
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is known once the discrete outcome is: everything a set of points depends on.
+
+    ``temperature`` is a float or an array ``(rows,)``; 1 if the estimator has none. ``index`` says
+    what came out, anything in rows that are not valid: the winner ``(rows,)``, or the
+    :class:`~rbgs.structures.matroid.Trace` of another structure (None where it was given and
+    nothing hangs on its order). ``winner`` is its 0/1 vector ``(n, rows)``; ``exponentials`` are
+    standard ones independent of it, and ``key`` seeds further ones (both None if they are not
+    needed).
+    """
+
+    rows: Rows
+    temperature: Temperature
+    index: Any
+    winner: Array
+    exponentials: Array | None
+    key: Array | None
+
+
+class Relaxed(Operator, Protocol):
+    """The operator of a relaxation at a point, or the mean over several ones."""
+
+    def first(self) -> Array:
+        """Return the first point ``(n, rows)``."""
+
+
+@dataclass(frozen=True)
+class Race:
+    """How a race of exponentials ended: see `Outcome` for the fields."""
+
+    rows: Rows
+    index: Any
+    winner: Array
+    exponentials: Array | None
+
+
+@dataclass(frozen=True)
+class Structure(ABC):
+    """Which sets of elements may come out, how they are drawn, and how they are relaxed.
+
+    A frozen dataclass, hashable: a part of an estimator, and so a static argument under
+    ``jax.jit``. Everything inside is ``(n, rows)``: the elements are the first axis.
+    """
+
+    @abstractmethod
+    def check(self, n: int) -> None:
+        """Raise unless logits with n elements fit."""
+
+    @abstractmethod
+    def check_number(self, index: int, n: int) -> int:
+        """Return a number that is an outcome given for all rows; raise if it is none."""
+
+    @abstractmethod
+    def race(self, rows: Rows, uniforms: Array) -> Race:
+        """Draw an outcome; rows that have none are no longer valid."""
+
+    @abstractmethod
+    def given(self, rows: Rows, index: Array | int, exponentials: Array | None) -> Race:
+        """Return a given outcome; ``exponentials`` are iid standard ones, None if not needed."""
+
+    @abstractmethod
+    def restored_index(self, rows: Rows, outcome: Outcome) -> Array:
+        """Return what came out as users see it, -1 in rows that are not valid."""
+
+    @abstractmethod
+    def relaxed(self, log_probs: Array, temperature: Temperature) -> Relaxed:
+        """Return the Jacobian of the relaxation at the logits themselves."""
+
+    @abstractmethod
+    def drawn(self, outcome: Outcome) -> Relaxed:
+        """Return the Jacobian at the perturbed logits of the race."""
+
+    @abstractmethod
+    def samples(
+        self, outcome: Outcome, samples: int | None, control_variate: bool | None
+    ) -> Operator:
+        """Return the mean Jacobian over points drawn given the outcome.
+
+        For None as many, and with the control variate, as pays; only a category has one.
+        """
+
+    @abstractmethod
+    def score(self, outcome: Outcome) -> Array:
+        """Return the derivative ``(n, rows)`` of the log-probability of what the race showed."""
+
+    def index_axes(self, ndim: int, axis: int) -> tuple[int, ...]:
+        """Return which axes of logits, with the elements along one, the index has too."""
+        return tuple(range(ndim))
+
+
+def check_structure(name: str, structure: Any) -> None:
+    """Raise unless ``structure`` is one."""
+    if not isinstance(structure, Structure):
+        given = (
+            f"the class {structure.__name__}"
+            if isinstance(structure, type)
+            else (f"a {type(structure).__name__}")
+        )
+        raise TypeError(
+            f"{name} is {given}; one such as rbgs.Subset(3) or rbgs.SpanningTree(edges) is wanted"
+        )

@@ -1,0 +1,138 @@
+"""Subsets of k elements."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from rbgs.arrays.devices import device
+from rbgs.arrays.inputs import check_count, check_option
+from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.ordering import argsort, cumulative_log_sum_exp, log_add_exp, log_sum_exp, picked
+from rbgs.arrays.simplex import clamp
+from rbgs.arrays.typing import Array
+from rbgs.structures.gibbs import coins, covariance_product, marginals
+from rbgs.structures.matroid import Matroid, State
+from rbgs.structures.trace import Trace
+
+_RELAXATIONS = ("gibbs", "binary_entropy")
+
+
+@dataclass(frozen=True)
+class Subset(Matroid):
+    r"""A subset of k of n elements: those with the k largest perturbed logits.
+
+    The value is 0/1 with k ones. The elements are drawn one after the other without replacement,
+    each in proportion to :math:`e^{\theta_e}`. ``Subset(1)`` is a categorical variable.
+
+    Parameters
+    ----------
+    k : int
+        How many elements are taken, from 1 to n. A row that allows fewer cannot be answered.
+    relaxation : {"gibbs", "binary_entropy"}
+        What stands for the subset in the derivative, at the perturbed logits U.
+        ``"gibbs"``: the marginals of the law :math:`p(S) \propto e^{\sum_{e \in S} U_e / \tau}`
+        over k-subsets, which for k = 1 are the softmax; their Jacobian, a covariance, takes
+        :math:`O(n \sqrt k)`.
+        ``"binary_entropy"``: :math:`\mu_e = \sigma(U_e / \tau - c)` with :math:`\sum_e \mu_e = k`,
+        in O(n); for k = 1 it is not the softmax.
+
+    Raises
+    ------
+    ValueError
+        k is below 1, or the relaxation unknown; later, k is larger than the number of elements.
+    TypeError
+        k is no int.
+
+    References
+    ----------
+    Paulus, Choi, Tarlow, Krause, Maddison (2020). Gradient estimation with stochastic softmax
+    tricks. NeurIPS.
+    Amos, Koltun, Kolter (2019). The limited multi-label projection layer. arXiv 1906.08707.
+    (Binary entropy.)
+
+    Examples
+    --------
+    >>> import numpy as np, rbgs
+    >>> estimator = rbgs.GumbelRao(0.5, structure=rbgs.Subset(2))
+    >>> draw = estimator.sample(np.asarray([0.5, 2.0, -1.0, 1.0]), rng=0)
+    >>> draw.value
+    array([0., 1., 0., 1.])
+    >>> bool(np.allclose(draw.jacobian().sum(axis=-1), 0))
+    True
+    """
+
+    k: int
+    relaxation: Literal["gibbs", "binary_entropy"] = "gibbs"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "k", check_count("k", self.k))
+        check_option("relaxation", self.relaxation, _RELAXATIONS)
+
+    def check(self, n: int) -> None:
+        """Raise unless there are k elements."""
+        if n < self.k:
+            raise ValueError(f"{self} takes {self.k} elements, but the logits have {n}")
+
+    def rank(self, n: int) -> int:
+        """Return k."""
+        return self.k
+
+    def count(self, n: int) -> int:
+        """Return the number of subsets."""
+        return math.comb(n, self.k)
+
+    def size(self, n: int) -> int:
+        """Return how many numbers `product` needs for a point."""
+        return 4 * n
+
+    def start(self, like: Array) -> State:
+        """Return that nothing is taken yet, and how many elements are to come."""
+        xp = array_namespace(like)
+        number = xp.zeros(like.shape[1:], dtype=xp.int32, device=device(like)) + self.k
+        return xp.zeros(like.shape, dtype=xp.bool, device=device(like)), number
+
+    def active(self, state: State) -> Array:
+        """Return what is not taken, until k elements are."""
+        taken, left = state
+        return ~taken & (left > 0)
+
+    def take(self, state: State, element: Array) -> State:
+        """Return the state after an element was taken."""
+        taken, left = state
+        xp = array_namespace(taken)
+        numbers = xp.arange(taken.shape[0], dtype=element.dtype, device=device(taken))
+        return taken | (numbers[:, None] == element), left - 1
+
+    def greedy(self, log_times: Array) -> Trace:
+        """Return what a race shows: by sorting, not one element after the other."""
+        xp = array_namespace(log_times)
+        order = argsort(log_times)
+        step = clamp(xp.astype(argsort(order), xp.int32), high=self.k - 1)
+        return Trace(order[: self.k, :], step)
+
+    def log_totals(self, log_probs: Array, trace: Trace) -> Array:
+        """Return the logarithms of the rates' sums: from the end, without a difference."""
+        xp = array_namespace(log_probs)
+        others = log_sum_exp(xp.where(trace.taken, -math.inf, log_probs))
+        from_end = xp.flip(picked(log_probs, trace.order), axis=0)
+        return log_add_exp(xp.flip(cumulative_log_sum_exp(from_end), axis=0), others)
+
+    def point(self, utilities: Array, trace: Trace) -> Array:
+        """Return the relaxed subset."""
+        taken = trace.taken[:, None, :]
+        if self.k == utilities.shape[0]:
+            return array_namespace(utilities).ones_like(utilities)
+        found = coins(utilities, taken)
+        return found.heads if self.relaxation == "binary_entropy" else marginals(found, self.k)
+
+    def product(self, utilities: Array, trace: Trace, vector: Array) -> Array:
+        """Return the derivative of `point` times a vector."""
+        xp = array_namespace(utilities)
+        if self.k == utilities.shape[0]:  # there is no choice
+            return xp.zeros_like(utilities)
+        found = coins(utilities, trace.taken[:, None, :])
+        if self.relaxation == "gibbs":
+            return covariance_product(found, self.k, vector)
+        q = found.variances
+        tiny = xp.finfo(q.dtype).smallest_normal
+        return q * (vector - xp.sum(q * vector, axis=0) / clamp(xp.sum(q, axis=0), low=tiny))
