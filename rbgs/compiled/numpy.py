@@ -87,10 +87,10 @@ def product(points: Any, vector: Array) -> Array:
     return _shared(multiply, given, vector, samples)
 
 
-def race_of_subset(log_probs: Array, uniforms: Array, k: int) -> tuple[Array, Array, Array]:
-    """Return the order of the takings ``(k, rows)``, the subset and the remaining exponentials.
+def race_of_subset(log_probs: Array, uniforms: Array, k: int) -> tuple[Array, Array, Array, Array]:
+    """Return the order and the steps of the trace, the subset, and the remaining exponentials.
 
-    See `rbgs.structures.matroid.Matroid.race`.
+    See `rbgs.structures.matroid.Matroid.race`. The subset is NaN in a row that has none.
     """
     n, rows = log_probs.shape
     over_categories = is_row_by_row(n, rows)
@@ -99,15 +99,17 @@ def race_of_subset(log_probs: Array, uniforms: Array, k: int) -> tuple[Array, Ar
         *(_flat(x, dtype, over_categories) for x in (log_probs, uniforms)),
         *uniform_bounds(log_probs.dtype),
     )
-    order = np.empty(k * rows, np.int32)
-    value, remaining = np.empty(n * rows, dtype), np.empty(n * rows, dtype)
+    order, step_of = np.empty(k * rows, np.int32), np.full(n * rows, k - 1, np.int32)
+    subset, remaining = np.empty(n * rows, dtype), np.empty(n * rows, dtype)
 
     def task(begin: int, end: int) -> None:
-        run_race_of_subset(order, value, remaining, begin, end, n, over_categories, *given)
+        run_race_of_subset(
+            order, step_of, subset, remaining, begin, end, n, over_categories, *given
+        )
 
-    share_work(task, rows, step(value.dtype, over_categories), 2 * value.size)
-    shaped = [_shaped(x, n, over_categories) for x in (value, remaining)]
-    return order.reshape(rows, k).T.astype(np.int64), *shaped
+    share_work(task, rows, step(subset.dtype, over_categories), 2 * subset.size)
+    of_elements = (_shaped(x, n, over_categories) for x in (step_of, subset, remaining))
+    return order.reshape(rows, k).T.astype(np.int64), *of_elements
 
 
 def product_of_subset(points: Any, vector: Array, relaxation: str) -> Array:

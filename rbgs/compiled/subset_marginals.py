@@ -1,7 +1,7 @@
 r"""The Jacobian of relaxed k-subsets in the compiled engine: see `rbgs.structures.gibbs`.
 
 With :math:`z = e^{i \theta_f}`, :math:`c = 1 - \cos \theta`, :math:`s = \sin \theta`,
-:math:`D = 1 / |d|^2 = 1 / (1 - 2 q c)`, :math:`t = 1 - 2 p` and :math:`w = q v`, where v is centred,
+:math:`D = 1 / |d|^2 = 1 / (1 - 2 q c)`, :math:`t = 1 - 2 p` and, with v centred, :math:`w = q v`,
 
 .. math::
 
@@ -91,8 +91,8 @@ def toss(coins, size, tilt, precise, over_categories):
 
     Nearly k, unless ``precise``. As many of those taken are to be wrong as of the others: the ratio
     falls with the tilt by 1 to 2 in logarithm, so Newton's method needs no safeguard. It starts
-    from where it ended in the sample before, beside what is exact if all odds are small. Returned are
-    the tilt, the sums of q of both kinds, and the mean of the vector with the weights q.
+    from where it ended in the sample before, beside what is exact if all odds are small. Returned
+    are the tilt, the sums of q of both kinds, and the mean of the vector with the weights q.
     """
     lanes = lanes_of(coins.p)
     zero = spread(coins.p.dtype.type(0), coins.p)

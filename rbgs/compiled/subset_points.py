@@ -51,12 +51,13 @@ def prepare(race, logs, places, k, floor, power, over_categories):
     zero = spread(logs.dtype.type(0), logs)
     lowest = exp(zero + floor)
     for at in range(0, logs.size, lanes):
-        log_prob, weight = load(logs, at) - last, zero + 1
+        log_prob = load(logs, at) - last
+        weight = select(log_prob == log_prob, zero + 1, np.nan)
         is_low = log_prob < floor
         store(race.rate, at, 1 / select(is_low, lowest, exp(log_prob)))
         if is_any(is_low):
             rest = select(is_low, log_prob - floor, 0) * power
-            weight = exp(select(rest < -1000, -1000, rest))
+            weight = weight * exp(select(rest < -1000, -1000, rest))
         store(race.weight, at, weight)
     store(race.lead, 0, zero)
     for at in range(0, race.growth.size, lanes):
@@ -94,8 +95,8 @@ def next_phases(steps, at, samples):
 
 @inlined
 def write_points(
-    relative, of_others, race, drawn, places, sample, n, k, lattice, phases, keys, numbers, temperature,
-    over_categories,
+    relative, of_others, race, drawn, places, sample, n, k, lattice, phases, keys, numbers,
+    temperature, over_categories,
 ):  # fmt: skip
     """Write the relative weights of a sample.
 

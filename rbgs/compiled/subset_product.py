@@ -96,8 +96,8 @@ def product_of_subset(
             for i in range(generators.size):
                 phases[i] = dtype.type(at_phase[i]) / dtype.type(samples)
             write_points(
-                coins.relative, of_others, race, drawn, places, sample, n, k, lattice, phases, keys, numbers,
-                temperature, over_categories,
+                coins.relative, of_others, race, drawn, places, sample, n, k, lattice, phases, keys,
+                numbers, temperature, over_categories,
             )  # fmt: skip
             tilt, q0, q1, mean = toss(coins, of_others, tilt, not gibbs, over_categories)
             if gibbs:

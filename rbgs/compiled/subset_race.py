@@ -8,7 +8,7 @@ import numpy as np
 from rbgs.compiled.blocks import pack, sizes_of, unpack
 from rbgs.compiled.compiler import inlined, jit
 from rbgs.compiled.math import exp, log, log1p
-from rbgs.compiled.subset_blocks import slot, take, write_log_left, write_places
+from rbgs.compiled.subset_blocks import slot, take, write_log_left
 from rbgs.compiled.vectors import is_any, lanes_of, load, load_beside, select, spread, store
 
 
@@ -72,9 +72,14 @@ def _insert(best, numbers, utilities):
 
 @jit
 def race_of_subset(
-    order, value, remaining, begin, end, n, over_categories, log_probs, uniforms, low, high
+    order, steps, subset, remaining, begin, end, n, over_categories, log_probs, uniforms, low, high
 ):
-    """Write the order of the takings, row by row, the subset and the remaining exponentials."""
+    """Write what `rbgs.structures.matroid.Matroid.race` finds.
+
+    That is the order of the takings, row by row, and with the arrays of all elements laid out as
+    the log-probabilities are: their steps, where they are not the last one; the subset, NaN in a
+    row that has none; and the remaining exponentials.
+    """
     dtype, lanes = log_probs.dtype, lanes_of(log_probs)
     size, step = sizes_of(log_probs, n, over_categories)
     rows = log_probs.size // n
@@ -86,7 +91,7 @@ def race_of_subset(
     # Before the first slot: an arrival so early that its time is 0.
     before = lanes - 1 if over_categories else 0
     log_times, log_rates = np.empty(lanes + of_taken, dtype), np.empty(lanes + of_taken, dtype)
-    zero = spread(dtype.type(0), log_probs)
+    zero, lowest = spread(dtype.type(0), log_probs), -np.finfo(dtype).max
     for first in range(begin, end, step):
         pack(logs, log_probs, first, n, rows, over_categories, -np.inf)
         pack(exponentials, uniforms, first, n, rows, over_categories, 0.5)
@@ -96,15 +101,20 @@ def race_of_subset(
             u = select(u > high, high, u)
             e = zero - log1p(zero - u)
             store(exponentials, at, e)
-            store(result, at, load(logs, at) - log(e))
+            # Also a forbidden element comes before none at all.
+            utility = load(logs, at) - log(e)
+            store(result, at, select(utility > lowest, utility, lowest))
         if over_categories:
             _sort(places, result, n)
         else:
             _insert(rates, places, result)
-        for lane in range(1 if over_categories else min(lanes, end - first)):
-            for s in range(k):
-                order[(first + lane) * k + s] = places[s if over_categories else s * lanes + lane]
-        write_places(places, order, first, n, k, rows, over_categories)
+        for i in range(places.size):
+            s, lane = (i, 0) if over_categories else (i // lanes, i % lanes)
+            row, element = first + lane, places[i]
+            if row < end:
+                order[row * k + s] = element
+                steps[row * n + element if over_categories else element * rows + row] = s
+            places[i] = element if over_categories else element * lanes + lane
         take(log_rates, lanes, logs, places, 0)
         take(rates, 0, logs, places, 0)
         take(log_times, lanes, exponentials, places, 1)
@@ -115,12 +125,13 @@ def race_of_subset(
         # The last one taken gives the time that counts for the others.
         rate = slot(log_rates[lanes:], k - 1, over_categories)
         time = slot(log_times[lanes:], k - 1, over_categories)
+        # NaN where a forbidden element was taken.
+        nothing = select(rate > lowest, zero, np.nan)
         for at in range(0, size, lanes):
             passed = exp((load(logs, at) - rate) + time)
             e = load(exponentials, at) - passed
             store(exponentials, at, select(e < 0, 0, e))
-            # NaN where a rate is.
-            store(result, at, passed - passed)
+            store(result, at, nothing)
         for i in range(places.size):
             logs[places[i]] = -np.inf
             result[places[i]] += 1
@@ -133,5 +144,5 @@ def race_of_subset(
             store(left, at, select(e < 0, 0, e))
         for i in range(places.size):
             exponentials[places[i]] = left[i]
-        unpack(value, result, first, end, n, rows, over_categories)
+        unpack(subset, result, first, end, n, rows, over_categories)
         unpack(remaining, exponentials, first, end, n, rows, over_categories)

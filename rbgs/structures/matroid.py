@@ -88,6 +88,10 @@ class Matroid(Structure):
     def size(self, n: int) -> int:
         """Return how many numbers `product` needs for a point."""
 
+    def compiled_product(self, points: "TraceSamples", vector: Array) -> Array | None:
+        """Return the mean of `product` over points in one loop, None where there is none."""
+        return None
+
     @abstractmethod
     def count(self, n: int) -> int:
         """Return how many structures there are."""

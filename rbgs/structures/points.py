@@ -124,7 +124,8 @@ class TraceSamples:
 
     def product(self, vector: Array) -> Array:
         """Return the operator times a vector ``(n, rows)``."""
-        return _in_blocks(self, self.samples, vector)
+        compiled = self.structure.compiled_product(self, vector)
+        return _in_blocks(self, self.samples, vector) if compiled is None else compiled
 
     def matrix(self) -> Array:
         """Return the operator as matrices ``(rows, n, n)``."""
