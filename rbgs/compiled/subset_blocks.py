@@ -60,10 +60,10 @@ def write_log_left(left, log_taken, log_others, k, over_categories):
     total = top + log(sum_of(total, over_categories))
     for s in range(k - 1, -1, -1):
         x = slot(log_taken, s, over_categories)
-        larger = x > total
-        total = select(larger, x, total) + log1p(
-            exp(select(larger, total, x) - select(larger, x, total))
-        )
+        larger = select(x > total, x, total)
+        smaller = select(x > total, total, x)
+        # A logarithm of NaN is none.
+        total = select(x == x, larger + log1p(exp(smaller - larger)), np.nan)
         store(of_lanes, 0, total)
         for lane in range(1 if over_categories else lanes):
             left[s * (1 if over_categories else lanes) + lane] = of_lanes[lane]
