@@ -61,9 +61,11 @@ def _insert(best, numbers, utilities):
     for at in range(0, utilities.size, lanes):
         x, i = load(utilities, at), number
         if is_any(x > load(best, best.size - lanes)):
+            is_first = x < x
             for place in range(0, best.size, lanes):
                 y, j = load(best, place), load_beside(numbers, place, zero)
-                is_first = x > y
+                # What it comes before moves on, also where that equals the next one.
+                is_first = is_first | (x > y)
                 store(best, place, select(is_first, x, y))
                 store(numbers, place, select(is_first, i, j))
                 x, i = select(is_first, y, x), select(is_first, j, i)
