@@ -27,13 +27,13 @@ nearly equal numbers is left: with :math:`S = A^\top \operatorname{diag}(v_f) A`
 """
 
 import itertools
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from rbgs.arrays.devices import device
+from rbgs.arrays.matrices import matmul
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.ordering import picked
 from rbgs.arrays.simplex import clamp
@@ -87,9 +87,16 @@ class SpanningTree(Matroid):
     """
 
     edges: tuple[tuple[int, int], ...]
+    _ends: ClassVar[np.ndarray[Any, Any]]
+    _incidence: ClassVar[np.ndarray[Any, Any]]
 
     def __init__(self, edges: Any) -> None:
         object.__setattr__(self, "edges", _checked(edges))
+        ends, vertices = np.asarray(self.edges), np.arange(self.vertices - 1)
+        # They follow from the edges. The last vertex is at 0.
+        incidence = np.equal(ends[:, :1], vertices) * 1.0 - np.equal(ends[:, 1:], vertices)
+        object.__setattr__(self, "_ends", ends)
+        object.__setattr__(self, "_incidence", incidence)
 
     def __repr__(self) -> str:
         if len(self.edges) <= 8:
@@ -114,8 +121,7 @@ class SpanningTree(Matroid):
 
     def count(self, n: int) -> int:
         """Return the number of spanning trees."""
-        incidence = np.asarray(_incidence(self.edges, self.vertices))
-        return round(float(np.linalg.det(incidence.T @ incidence)))
+        return round(float(np.linalg.det(self._incidence.T @ self._incidence)))
 
     def size(self, n: int) -> int:
         """Return how many numbers `product` needs for a point."""
@@ -130,7 +136,7 @@ class SpanningTree(Matroid):
     def active(self, state: State) -> Array:
         """Return which edges lead from one component to another."""
         (component,) = state
-        xp, ends = array_namespace(component), self._ends(component)
+        xp, ends = array_namespace(component), self._ends_beside(component)
         first, second = (xp.take(component, end, axis=0) for end in ends)
         return first != second
 
@@ -138,17 +144,16 @@ class SpanningTree(Matroid):
         """Return the state after two components were joined."""
         (component,) = state
         xp = array_namespace(component)
-        kept, joined = (
-            picked(component, xp.take(end, element)[None, :]) for end in self._ends(component)
-        )
+        ends = (xp.take(end, element) for end in self._ends_beside(component))
+        kept, joined = (picked(component, end[None, :]) for end in ends)
         return (xp.where(component == joined, kept, component),)
 
     def point(self, utilities: Array, trace: Trace) -> Array:
         """Return the marginals."""
         xp, taken = array_namespace(utilities), trace.taken[:, None, :]
         paths, of_paths, inverse = self._inverse(utilities, trace)
-        outside = xp.sum(xp.matmul(paths, inverse) * paths, axis=-1)
-        inside = 1 - xp.linalg.diagonal(xp.matmul(of_paths, inverse))
+        outside = xp.sum(matmul(paths, inverse) * paths, axis=-1)
+        inside = 1 - xp.linalg.diagonal(matmul(of_paths, inverse))
         return xp.where(taken, self._at_edges(inside, trace), xp.moveaxis(outside, -1, 0))
 
     def product(self, utilities: Array, trace: Trace, vector: Array) -> Array:
@@ -157,16 +162,16 @@ class SpanningTree(Matroid):
         # The derivative does not see what all edges have in common: a tree has as many.
         vector = vector - xp.mean(vector, axis=0)
         paths, of_paths, inverse = self._inverse(utilities, trace)
-        missing = xp.matmul(of_paths, inverse)
+        missing = matmul(of_paths, inverse)
         of_tree = xp.moveaxis(picked(vector, trace.order[:, None, :]), 0, -1)[..., None, :]
         of_others = xp.moveaxis(xp.where(taken, 0.0, vector), 0, -1)
-        weighted = xp.matmul(xp.matrix_transpose(paths), of_others[..., None] * paths)
-        spread = xp.matmul(inverse, xp.matmul(weighted, inverse))
-        both = spread + xp.matmul(inverse * of_tree, inverse)
+        weighted = matmul(xp.matrix_transpose(paths), of_others[..., None] * paths)
+        spread = matmul(inverse, matmul(weighted, inverse))
+        both = spread + matmul(inverse * of_tree, inverse)
 
         lost = missing * of_tree
-        inside = xp.linalg.diagonal(lost - xp.matmul(lost, missing) - spread)
-        middle = of_others[..., None] * xp.matmul(paths, inverse) - xp.matmul(paths, both)
+        inside = xp.linalg.diagonal(lost - matmul(lost, missing) - spread)
+        middle = of_others[..., None] * matmul(paths, inverse) - matmul(paths, both)
         outside = xp.sum(middle * paths, axis=-1)
         return xp.where(taken, self._at_edges(inside, trace), xp.moveaxis(outside, -1, 0))
 
@@ -179,7 +184,7 @@ class SpanningTree(Matroid):
         roots = xp.exp(clamp(of_edges[..., None] - of_tree[..., None, :], high=0.0) / 2)
         # Rows that are not valid have no tree.
         paths = xp.where(xp.isnan(roots), 0.0, roots) * self._signs(trace, utilities.dtype)
-        of_paths = xp.matmul(xp.matrix_transpose(paths), paths)
+        of_paths = matmul(xp.matrix_transpose(paths), paths)
         identity = xp.eye(of_paths.shape[-1], dtype=utilities.dtype, device=here)
         return paths, of_paths, xp.linalg.inv(identity + of_paths)
 
@@ -189,12 +194,12 @@ class SpanningTree(Matroid):
         0 for the edges of the tree.
         """
         xp, here = array_namespace(trace.order), device(trace.order)
-        incidence = xp.asarray(_incidence(self.edges, self.vertices), dtype=dtype, device=here)
+        incidence = xp.asarray(self._incidence, dtype=dtype, device=here)
         rows = trace.order.shape[1]
         flat = xp.reshape(xp.matrix_transpose(trace.order), (-1,))
         shape = (rows, trace.order.shape[0], self.vertices - 1)
         of_tree = xp.reshape(xp.take(incidence, flat, axis=0), shape)
-        signs = xp.round(xp.matmul(incidence, xp.linalg.inv(of_tree)))
+        signs = xp.round(matmul(incidence, xp.linalg.inv(of_tree)))
         return xp.where(xp.matrix_transpose(trace.taken)[..., None], 0.0, signs)
 
     def _at_edges(self, x: Array, trace: Trace) -> Array:
@@ -202,20 +207,10 @@ class SpanningTree(Matroid):
         xp = array_namespace(x)
         return picked(xp.moveaxis(x, -1, 0), trace.step[:, None, :])
 
-    def _ends(self, like: Array) -> tuple[Array, Array]:
-        xp = array_namespace(like)
-        ends = xp.asarray(
-            self.edges, dtype=xp.arange(1, device=device(like)).dtype, device=device(like)
-        )
+    def _ends_beside(self, like: Array) -> tuple[Array, Array]:
+        xp, here = array_namespace(like), device(like)
+        ends = xp.asarray(self._ends, dtype=xp.arange(1, device=here).dtype, device=here)
         return ends[:, 0], ends[:, 1]
-
-
-def _incidence(edges: Iterable[tuple[int, int]], vertices: int) -> list[list[float]]:
-    """Return the differences along edges, with the last vertex at 0: ``(m, N - 1)``."""
-    return [
-        [float(v == first) - float(v == second) for v in range(vertices - 1)]
-        for first, second in edges
-    ]
 
 
 def _checked(edges: Any) -> tuple[tuple[int, int], ...]:
