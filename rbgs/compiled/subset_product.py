@@ -9,14 +9,8 @@ import numpy as np
 from rbgs.compiled.blocks import category_numbers, pack, pack_rows, sizes_of, unpack
 from rbgs.compiled.compiler import jit
 from rbgs.compiled.subset_blocks import take, write_places
-from rbgs.compiled.subset_marginals import (
-    Coins,
-    Sums,
-    add_binary_entropy,
-    add_gibbs,
-    count_frequencies,
-    toss,
-)
+from rbgs.compiled.subset_coins import Coins, add_binary_entropy, toss
+from rbgs.compiled.subset_gibbs import Sums, add_gibbs, count_frequencies
 from rbgs.compiled.subset_points import (
     Race,
     make_uniform,

@@ -40,6 +40,9 @@ class Relaxation(Protocol):
     def size(self, n: int) -> int:
         """Return how many numbers `product` needs for a point."""
 
+    def compiled_product(self, points: "TraceSamples", vector: Array) -> Array | None:
+        """Return the mean of `product` over points in one loop, None where there is none."""
+
 
 @dataclass(frozen=True)
 class RelaxedPoint:

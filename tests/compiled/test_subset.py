@@ -73,12 +73,13 @@ def test_one_point_is_that_of_the_race_itself(dtype, tolerance):
     assert_close(points.product(vector), expected, tolerance)
 
 
+# In single precision the points of the lattice are rounded.
 @pytest.mark.parametrize("relaxation", ["gibbs", "binary_entropy"])
 @pytest.mark.parametrize(
     ("n", "k", "rows"),
-    [(2, 1, 1), (5, 2, 33), (40, 20, 3), (40, 39, 70), (6, 6, 5), (200, 20, 3), (130, 1, 2)],
+    [(2, 1, 1), (5, 2, 33), (40, 20, 3), (40, 39, 70), (200, 20, 3), (130, 1, 2)],
 )
-@pytest.mark.parametrize(("dtype", "tolerance"), DTYPES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 2e-4), (np.float64, 1e-12)])
 def test_it_equals_the_array_api(dtype, tolerance, n, k, rows, relaxation):
     points, _, vector = drawn(n, k, rows, dtype, relaxation=relaxation)
     for temperature in (0.7, np.linspace(0.2, 3.0, rows).astype(dtype), 1e6):
@@ -106,6 +107,11 @@ def test_a_draw_does_not_depend_on_the_engine(sampling, dtype, tolerance, n, k):
     np.testing.assert_array_equal(compiled.value, draw.value)
     assert np.isnan(product).all(-1).tolist() == [False, True, True, True, False]
     np.testing.assert_allclose(product, draw.vjp(vector), atol=tolerance)
+
+
+def test_there_is_no_choice_among_all():
+    points, _, vector = drawn(6, 6, 5, np.float32)
+    np.testing.assert_array_equal(points.product(vector), np.zeros((6, 5)))
 
 
 def test_a_subset_of_one_is_a_category():

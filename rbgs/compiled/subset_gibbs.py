@@ -19,39 +19,18 @@ import numpy as np
 
 from rbgs.compiled.blocks import sum_of
 from rbgs.compiled.compiler import inlined, jit
-from rbgs.compiled.math import exp, log
-from rbgs.compiled.vectors import is_any, lanes_of, load, select, spread, sqrt, store
+from rbgs.compiled.vectors import lanes_of, load, spread, store
 
-# Newton steps at most, and what tilt may be left where the coins need only show about k.
-_STEPS, _ENOUGH = 30, 0.1
 # Against the rounding error: what may be left of the sum behind the last frequency.
 _MISSED = 32
-
-
-class Coins(NamedTuple):
-    """Arrays of one block: first the n elements that were not taken, then the k that were.
-
-    Each kind has an even number of vectors, the last of them with odds of 0. ``relative`` are the
-    odds before the tilt; ``p``, ``q``, ``t``, ``w`` and ``wt`` of those after it. In the end, ``p``
-    has sums and products of two.
-    """
-
-    relative: Any
-    p: Any
-    q: Any
-    t: Any
-    w: Any
-    wt: Any
-    vec: Any
-    total: Any
 
 
 class Sums(NamedTuple):
     """Of each frequency 1 - cos and sin; vectors of complex numbers; and a place to work in.
 
-    First those are the product of all d, and the sums of w D and of w t D; then they become
-    omega and alpha, their imaginary parts times the sine and the real part of alpha times
-    1 - cos.
+    First those are the product of all d, and the sums of w D and of w t D. Then they become omega
+    and alpha: the imaginary parts times the sine, the real part of alpha times 1 - cos, and that of
+    omega as it is and, ``near``, times 1 + cos.
     """
 
     cosine: Any
@@ -62,72 +41,6 @@ class Sums(NamedTuple):
     of_wt: Any
     near: Any
     scratch: Any
-
-
-@inlined
-def _toss(coins, begin, end, factor, over_categories):
-    """Write p and q of odds times a factor; return their sums, and that of q times the vector."""
-    zero = factor - factor
-    p_total, q_total, dot = zero, zero, zero
-    for at in range(begin, end, lanes_of(coins.p)):
-        odds = load(coins.relative, at) * factor
-        inverse = 1 / (1 + odds)
-        p = odds * inverse
-        q = p * inverse
-        store(coins.p, at, p)
-        store(coins.q, at, q)
-        p_total, q_total = p_total + p, q_total + q
-        dot = dot + q * load(coins.vec, at)
-    return (
-        sum_of(p_total, over_categories),
-        sum_of(q_total, over_categories),
-        sum_of(dot, over_categories),
-    )
-
-
-@inlined
-def toss(coins, size, tilt, precise, over_categories):
-    """Write p and q of coins of which k show 1 on average.
-
-    Nearly k, unless ``precise``. As many of those taken are to be wrong as of the others: the ratio
-    falls with the tilt by 1 to 2 in logarithm, so Newton's method needs no safeguard. It starts
-    from where it ended in the sample before, beside what is exact if all odds are small. Returned
-    are the tilt, the sums of q of both kinds, and the mean of the vector with the weights q.
-    """
-    lanes = lanes_of(coins.p)
-    zero = spread(coins.p.dtype.type(0), coins.p)
-    tiny = np.finfo(coins.p.dtype).tiny
-    enough = coins.p.dtype.type(np.sqrt(np.finfo(coins.p.dtype).eps) if precise else _ENOUGH)
-    others, taken = zero, zero
-    for at in range(0, size, lanes):
-        others = others + load(coins.relative, at)
-    for at in range(size, coins.p.size, lanes):
-        taken = taken + load(coins.relative, at)
-    others, taken = sum_of(others, over_categories), sum_of(taken, over_categories)
-    start = sqrt(taken / others)
-    # Without others there is no choice.
-    is_open = others > tiny
-    inverse, start = select(is_open, 1 / start, zero), select(is_open, start, zero)
-    settled = False
-    q0, q1, dot = zero, zero, zero
-    for _ in range(_STEPS):
-        p0, q0, dot0 = _toss(coins, 0, size, start * exp(tilt), over_categories)
-        p1, q1, dot1 = _toss(coins, size, coins.p.size, inverse * exp(zero - tilt), over_categories)
-        dot = dot0 + dot1
-        p0, p1 = select(p0 > tiny, p0, tiny), select(p1 > tiny, p1, tiny)
-        step = log(p1 / p0) / (q0 / p0 + q1 / p1)
-        square = step * step
-        # NaN in a row that cannot be answered.
-        step = select(square > 0, step, 0)
-        if settled:
-            break
-        settled = not is_any(square > enough * enough)
-        tilt = tilt + step
-        if settled and not precise:
-            break
-    q_total = q0 + q1
-    mean = dot / select(q_total > tiny, q_total, tiny)
-    return tilt, q0, q1, mean
 
 
 @jit
@@ -233,28 +146,25 @@ def _weigh(sums, used):
     zero = spread(sums.re.dtype.type(0), sums.re)
     total, mean = zero, zero
     for f in range(used):
-        re, im = load(sums.re, f * lanes), load(sums.im, f * lanes)
-        a_re, a_im = (
-            load(sums.of_wt, f * lanes) * -sums.cosine[f],
-            load(sums.of_w, f * lanes) * sums.sine[f],
-        )
+        at, c, s = f * lanes, sums.cosine[f], sums.sine[f]
+        re, im = load(sums.re, at), load(sums.im, at)
+        a_re, a_im = load(sums.of_wt, at) * -c, load(sums.of_w, at) * s
         total, mean = total + re, mean + (re * a_re - im * a_im)
-        store(sums.of_wt, f * lanes, a_re)
-        store(sums.of_w, f * lanes, a_im)
+        store(sums.of_wt, at, a_re)
+        store(sums.of_w, at, a_im)
+    # Each of these frequencies stands for its conjugate, too.
     first = 1 / (1 + total + total)
-    mean = (mean + mean) * first
+    twice = first + first
+    mean = mean * twice
     for f in range(used):
-        re, im = (
-            load(sums.re, f * lanes) * (first + first),
-            load(sums.im, f * lanes) * (first + first),
-        )
-        a_re, a_im = load(sums.of_wt, f * lanes) - mean, load(sums.of_w, f * lanes)
-        c, s = sums.cosine[f], sums.sine[f]
-        store(sums.re, f * lanes, re)
-        store(sums.near, f * lanes, re * (2 - c))
-        store(sums.im, f * lanes, im * s)
-        store(sums.of_wt, f * lanes, (re * a_re - im * a_im) * c)
-        store(sums.of_w, f * lanes, (re * a_im + im * a_re) * s)
+        at, c, s = f * lanes, sums.cosine[f], sums.sine[f]
+        re, im = load(sums.re, at) * twice, load(sums.im, at) * twice
+        a_re, a_im = load(sums.of_wt, at) - mean, load(sums.of_w, at)
+        store(sums.re, at, re)
+        store(sums.near, at, re * (2 - c))
+        store(sums.im, at, im * s)
+        store(sums.of_wt, at, (re * a_re - im * a_im) * c)
+        store(sums.of_w, at, (re * a_im + im * a_re) * s)
     return first
 
 
@@ -264,25 +174,23 @@ def _add(coins, sums, used, first):
     lanes = lanes_of(coins.p)
     for at in range(0, coins.p.size, 2 * lanes):
         beside = at + lanes
-        q, q1 = load(coins.q, at), load(coins.q, beside)
-        t, t1 = load(coins.t, at), load(coins.t, beside)
-        of_w, of_q = first, first - first
-        of_w1, of_q1 = first, first - first
-        for f in range(0, used * lanes, lanes):
-            c = sums.cosine[f // lanes]
-            norm, norm1 = 1 - q * (2 * c), 1 - q1 * (2 * c)
-            both = 1 / (norm * norm1)
-            d, d1 = both * norm1, both * norm
-            re, im, near = load(sums.re, f), load(sums.im, f), load(sums.near, f)
-            of_w = of_w + d * (d * (near - im * t) - re)
+        q0, q1 = load(coins.q, at), load(coins.q, beside)
+        t0, t1 = load(coins.t, at), load(coins.t, beside)
+        of_w0, of_w1, of_q0, of_q1 = first, first, first - first, first - first
+        for f in range(used):
+            twice, place = 2 * sums.cosine[f], f * lanes
+            norm0, norm1 = 1 - q0 * twice, 1 - q1 * twice
+            both = 1 / (norm0 * norm1)
+            d0, d1 = both * norm1, both * norm0
+            re, im, near = load(sums.re, place), load(sums.im, place), load(sums.near, place)
+            of_w0 = of_w0 + d0 * (d0 * (near - im * t0) - re)
             of_w1 = of_w1 + d1 * (d1 * (near - im * t1) - re)
-            a, b = load(sums.of_wt, f), load(sums.of_w, f)
-            of_q = of_q + d * (a * t + b)
-            of_q1 = of_q1 + d1 * (a * t1 + b)
-        added = load(coins.w, at) * of_w - q * of_q + load(coins.total, at)
-        added1 = load(coins.w, beside) * of_w1 - q1 * of_q1 + load(coins.total, beside)
-        store(coins.total, at, added)
-        store(coins.total, beside, added1)
+            x, y = load(sums.of_wt, place), load(sums.of_w, place)
+            of_q0, of_q1 = of_q0 + d0 * (x * t0 + y), of_q1 + d1 * (x * t1 + y)
+        added = load(coins.w, at) * of_w0 - q0 * of_q0
+        store(coins.total, at, load(coins.total, at) + added)
+        added = load(coins.w, beside) * of_w1 - q1 * of_q1
+        store(coins.total, beside, load(coins.total, beside) + added)
 
 
 @inlined
@@ -314,11 +222,3 @@ def add_gibbs(coins, sums, size, of_others, of_taken, mean, furthest, known, ove
         _transform(coins, sums, size, f, over_categories)
     _add(coins, sums, used, _weigh(sums, used))
     return found
-
-
-@inlined
-def add_binary_entropy(coins, mean):
-    """Add the Jacobian of the coins themselves times the vector."""
-    for at in range(0, coins.p.size, lanes_of(coins.p)):
-        added = load(coins.q, at) * (load(coins.vec, at) - mean)
-        store(coins.total, at, load(coins.total, at) + added)
