@@ -186,11 +186,11 @@ class Matroid(Structure):
 
     def restored_index(self, rows: Rows, outcome: Outcome) -> Array:
         """Return the structure as integers 0 and 1, shaped like the logits."""
-        xp = array_namespace(outcome.winner)
-        number = xp.arange(1, device=device(outcome.winner)).dtype
-        taken = xp.astype(outcome.winner == 1, number)
-        taken = xp.where(rows.valid, taken, -1)
-        return categories_restored(taken, rows.batch, rows.axis, rows.sharding)
+        winner = outcome.winner  # NaN in rows that are not valid
+        xp = array_namespace(winner)
+        taken = xp.where(xp.isnan(winner), -1.0, winner)
+        taken = categories_restored(taken, rows.batch, rows.axis, rows.sharding)
+        return xp.astype(taken, xp.arange(1, device=device(winner)).dtype)
 
     def relaxed(self, log_probs: Array, temperature: Temperature) -> "RelaxedPoint":
         """Return the Jacobian of the relaxation at the logits themselves."""
