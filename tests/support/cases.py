@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import rbgs
+from rbgs.structures.categorical import Categorical
 
 
 def exp_oracle(value):
@@ -88,8 +89,9 @@ def name(estimator):
         label += f"-{estimator._draws}"
     if getattr(estimator, "gap", None) == "p":
         label += "-p"
-    structure = estimator._structure
-    return label if structure == rbgs.GumbelRao(1).structure else f"{label}-{short(structure)}"
+    if not isinstance(estimator._structure, Categorical):
+        label += f"-{short(estimator._structure)}"
+    return label
 
 
 def short(structure):
