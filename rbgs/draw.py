@@ -11,10 +11,8 @@ from functools import partial, reduce
 from operator import add, mul
 from typing import Any, NoReturn, Protocol, cast
 
-import numpy as np
-
 from rbgs.arrays.devices import device
-from rbgs.arrays.engine import engine_for
+from rbgs.arrays.engine import engine_for_numpy
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.reuse import in_place
 from rbgs.arrays.rows import Rows
@@ -88,7 +86,7 @@ class FixedPoints(WeightedPoints):
     def product(self, vector: Array) -> Array:
         """Return the operator times a vector ``(n, rows)``."""
         # Of other libraries, the compilers make one loop of it themselves.
-        engine = engine_for(vector) if isinstance(vector, np.ndarray) else None
+        engine = engine_for_numpy(vector)
         return super().product(vector) if engine is None else engine.product_of_points(self, vector)
 
     def first(self) -> Array:

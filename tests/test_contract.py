@@ -262,7 +262,7 @@ def test_products_do_not_depend_on_the_blocks(xp, monkeypatch):
         noise = estimator.noise(logits, 0)
         whole = to_numpy(estimator.sample(logits, noise=noise).jvp(logits))
         with monkeypatch.context() as patched:
-            patched.setattr("rbgs.arrays.loops._elements", lambda _: 100)
+            patched.setattr("rbgs.arrays.loops.block_elements", lambda _: 100)
             blocks = to_numpy(estimator.sample(logits, noise=noise).jvp(logits))
         np.testing.assert_allclose(blocks, whole, atol=1e-13)
     exact = rbgs.GumbelRao(0.5, sampling="exact").sample(logits, index=0)

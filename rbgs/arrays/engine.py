@@ -88,8 +88,15 @@ def is_compiled() -> bool:
 def engine_for(x: Array) -> Any:
     """Return the compiled engine if it takes ``x``, an array of NumPy or JAX, otherwise None."""
     if isinstance(x, np.ndarray):
-        return _engine(_FOR_NUMPY) if x.dtype.type in (np.float32, np.float64) else None
+        return engine_for_numpy(x)
     return _engine(_FOR_JAX) if is_jax_on_cpu(x) else None
+
+
+def engine_for_numpy(x: Array) -> Any:
+    """Return the compiled engine if ``x`` is an array of NumPy that it takes, otherwise None."""
+    if isinstance(x, np.ndarray) and x.dtype.type in (np.float32, np.float64):
+        return _engine(_FOR_NUMPY)
+    return None
 
 
 def _engine(module: str) -> Any:

@@ -159,7 +159,7 @@ def over_samples(
     return body(start, last - start, carry) if start < last else carry
 
 
-def _elements(xp: Namespace) -> int:
+def block_elements(xp: Namespace) -> int:
     """Return the elements of a block: what fits a core's cache, or what keeps a device busy."""
     if is_numpy_namespace(xp):
         return 2**17
@@ -172,7 +172,7 @@ def samples_per_block(like: Array, samples: int, size: int) -> int:
     if is_traced_by_torch(like):
         return max(16, -(-samples // 8))  # its program has a part for each block
     rows = int(like.shape[-1])
-    elements = _elements(xp)
+    elements = block_elements(xp)
     if compiles_for_cpu(like):
         # One sample at a time, where that makes long vectors: no sum over samples is left.
         elements = 1 if rows >= 64 else 2**18
@@ -184,7 +184,7 @@ def rows_per_block(like: Array, samples: int, size: int) -> int:
     xp = array_namespace(like)
     # Loops over a few rows only are slow, but so many elements need memory.
     least = max(8, min(32, 2**20 // size))
-    return max(least, _elements(xp) // (size * min(16, samples)))
+    return max(least, block_elements(xp) // (size * min(16, samples)))
 
 
 def over_rows(xp: Namespace, rows: int, size: int, part: Callable[[slice], Array]) -> Array:

@@ -17,6 +17,8 @@ from rbgs.arrays.typing import Array
 from rbgs.compiled import kernels
 from rbgs.compiled.compiler import COMPILER_LOCK, HAS_CACHE
 from rbgs.compiled.product import product as multiply
+from rbgs.compiled.subset_product import product_of_subset as run_product_of_subset
+from rbgs.compiled.subset_race import race_of_subset as run_race_of_subset
 from rbgs.compiled.vectors import BYTES
 from rbgs.conditional import control_variate
 from rbgs.conditional.lattice import GENERATORS, generators
@@ -82,13 +84,78 @@ def product(points: Any, vector: Array) -> Array:
         rule,
         *numbers,
     )
+    return _shared(multiply, given, vector, samples)
+
+
+def race_of_subset(log_probs: Array, uniforms: Array, k: int) -> tuple[Array, Array, Array, Array]:
+    """Return the order and the steps of the trace, the subset, and the remaining exponentials.
+
+    See `rbgs.structures.matroid.Matroid.race`. The subset is NaN in a row that has none.
+    """
+    n, rows = log_probs.shape
+    over_categories = is_row_by_row(n, rows)
+    dtype = log_probs.dtype.type
+    given = (
+        *(_flat(x, dtype, over_categories) for x in (log_probs, uniforms)),
+        *uniform_bounds(log_probs.dtype),
+    )
+    order, step_of = np.empty(k * rows, np.int32), np.full(n * rows, k - 1, np.int32)
+    subset, remaining = np.empty(n * rows, dtype), np.empty(n * rows, dtype)
+
+    def task(begin: int, end: int) -> None:
+        run_race_of_subset(
+            order, step_of, subset, remaining, begin, end, n, over_categories, *given
+        )
+
+    share_work(task, rows, step(subset.dtype, over_categories), 2 * subset.size)
+    of_elements = (_shaped(x, n, over_categories) for x in (step_of, subset, remaining))
+    return order.reshape(rows, k).T.astype(np.int64), *of_elements
+
+
+def product_of_subset(points: Any, vector: Array, relaxation: str) -> Array:
+    """Return what `rbgs.structures.points.TraceSamples.product` does for k-subsets."""
+    n, rows = vector.shape
+    k = points.order.shape[0]
+    over_categories = is_row_by_row(n, rows)
+    dtype, samples = points.log_probs.dtype.type, points.samples
+    key = np.empty(0, np.int32) if points.key is None else points.key
+    of_rows = (points.log_probs, vector, points.exponentials)
+    is_lattice = points.key is None and samples > 1
+    generators = _generators_of_subset(samples, k) if is_lattice else _given([], np.int32)
+    temperature = points.temperature
+    given = (
+        *(_flat(x, dtype, over_categories) for x in of_rows),
+        _given(points.order.T, np.int32).reshape(-1),
+        _given(temperature, dtype).reshape(-1),
+        _given(key, np.int32).reshape(-1).view(np.uint32),
+        generators,
+        samples,
+        dtype(lowest_log_prob(np.finfo(dtype).max)),
+        relaxation == "gibbs",
+    )
+    return _shared(run_product_of_subset, given, vector, samples)
+
+
+@lru_cache(maxsize=64)
+def _generators_of_subset(samples: int, k: int) -> Array:
+    """Return the generators of the others, over and over again, and those of the takings."""
+    found = generators(samples)
+    of_others = [found[(j + k - 1) % len(found)] for j in range(GENERATORS)]
+    return _given([*of_others, *(1, *found)[:k]], np.int32)
+
+
+def _shared(kernel: Any, given: Any, vector: Array, samples: int) -> Array:
+    """Return a product, of which threads share the rows or the samples."""
+    n, rows = vector.shape
+    over_categories = is_row_by_row(n, rows)
+    dtype = given[0].dtype
     elements = n * rows * samples
-    block = step(vector.dtype, over_categories)
+    block = step(dtype, over_categories)
     if rows >= _PARTS * block or not is_worth_threads(elements):
         result = np.empty(n * rows, dtype)
 
         def take_rows(begin: int, end: int) -> None:
-            multiply(result, begin, end, n, over_categories, 0, samples, *given)
+            kernel(result, begin, end, n, over_categories, 0, samples, *given)
 
         share_work(take_rows, rows, block, elements)
         return _shaped(result, n, over_categories)
@@ -100,7 +167,7 @@ def product(points: Any, vector: Array) -> Array:
     def take_samples(begin: int, end: int) -> None:
         for i in range(begin, end):
             first, last = samples * i // parts, samples * (i + 1) // parts
-            multiply(results[i], 0, rows, n, over_categories, first, last, *given)
+            kernel(results[i], 0, rows, n, over_categories, first, last, *given)
 
     share_work(take_samples, parts, 1, elements)
     return _shaped(np.sum(results, axis=0), n, over_categories)

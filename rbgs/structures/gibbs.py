@@ -25,13 +25,12 @@ import math
 from dataclasses import dataclass
 
 from rbgs.arrays.devices import device
+from rbgs.arrays.loops import block_elements
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.simplex import clamp
 from rbgs.arrays.tracing import is_traced_by_torch
 from rbgs.arrays.typing import Array
 
-# Numbers that one block of frequencies has.
-_BLOCK = 2**20
 _NEWTON_STEPS = 6
 # Beyond this a coin's odds cannot be told from certainty.
 _FURTHEST = 1000.0
@@ -173,7 +172,7 @@ def _angles(found: Coins, k: int) -> list[Array]:
     angles = (numbers * (2 * math.pi / frequencies))[:, None, None]
     if is_traced_by_torch(like):  # its program has a part for each block
         return [angles]
-    size = max(1, _BLOCK // max(1, int(n) * int(count) * int(rows)))
+    size = max(1, block_elements(xp) // max(1, int(n) * int(count) * int(rows)))
     return [angles[start : min(start + size, half), ...] for start in range(0, half, size)]
 
 

@@ -88,6 +88,10 @@ class Matroid(Structure):
     def size(self, n: int) -> int:
         """Return how many numbers `product` needs for a point."""
 
+    def compiled_product(self, points: "TraceSamples", vector: Array) -> Array | None:
+        """Return the mean of `product` over points in one loop, None where there is none."""
+        return None
+
     def greedy(self, log_times: Array) -> Trace:
         """Return what a race shows whose elements arrive at times ``(n, rows)``."""
         xp, here = array_namespace(log_times), device(log_times)
@@ -125,14 +129,15 @@ class Matroid(Structure):
         log_probs = xp.where(rows.valid, rows.log_probs, 0.0)
         trace = self.greedy(xp.log(exponentials) - log_probs)
         log_totals = self.log_totals(log_probs, trace)
-        # An arrival at step q has made T = E_q / λ_q pass, an active element so λ T of its own.
-        order = trace.order
-        of_taken = picked(xp.log(exponentials), order) - picked(log_probs, order)
-        others = exponentials - xp.exp(picked(of_taken, trace.step) + log_probs)
-        until = xp.exp(of_taken + log_totals)
-        since = xp.concat(
-            [xp.zeros_like(until[:1, :]), xp.exp(of_taken[:-1, :] + log_totals[1:, :])], axis=0
-        )
+        # When a taking arrives, at E_q / λ_q, λ times that has passed of an active exponential.
+        # The rates first: far logits have no digits left for an exponential.
+        log_taken = picked(xp.log(exponentials), trace.order)
+        of_taken = picked(log_probs, trace.order)
+        passed = picked(log_taken, trace.step) + (log_probs - picked(of_taken, trace.step))
+        until = xp.exp(log_taken + (log_totals - of_taken))
+        since = xp.exp(log_taken[:-1, :] + (log_totals[1:, :] - of_taken[:-1, :]))
+        since = xp.concat([xp.zeros_like(until[:1, :]), since], axis=0)
+        others = exponentials - xp.exp(passed)
         taken, left = trace.taken, picked(until - since, trace.step)
         remaining = clamp(xp.where(taken, left, others), low=0.0)
         return self._race(rows, trace, taken, remaining)
@@ -181,11 +186,11 @@ class Matroid(Structure):
 
     def restored_index(self, rows: Rows, outcome: Outcome) -> Array:
         """Return the structure as integers 0 and 1, shaped like the logits."""
-        xp = array_namespace(outcome.winner)
-        number = xp.arange(1, device=device(outcome.winner)).dtype
-        taken = xp.astype(outcome.winner == 1, number)
-        taken = xp.where(rows.valid, taken, -1)
-        return categories_restored(taken, rows.batch, rows.axis, rows.sharding)
+        winner = outcome.winner  # NaN in rows that are not valid
+        xp = array_namespace(winner)
+        taken = xp.where(xp.isnan(winner), -1.0, winner)
+        taken = categories_restored(taken, rows.batch, rows.axis, rows.sharding)
+        return xp.astype(taken, xp.arange(1, device=device(winner)).dtype)
 
     def relaxed(self, log_probs: Array, temperature: Temperature) -> "RelaxedPoint":
         """Return the Jacobian of the relaxation at the logits themselves."""

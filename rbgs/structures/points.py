@@ -40,6 +40,9 @@ class Relaxation(Protocol):
     def size(self, n: int) -> int:
         """Return how many numbers `product` needs for a point."""
 
+    def compiled_product(self, points: "TraceSamples", vector: Array) -> Array | None:
+        """Return the mean of `product` over points in one loop, None where there is none."""
+
 
 @dataclass(frozen=True)
 class RelaxedPoint:
@@ -124,7 +127,8 @@ class TraceSamples:
 
     def product(self, vector: Array) -> Array:
         """Return the operator times a vector ``(n, rows)``."""
-        return _in_blocks(self, self.samples, vector)
+        compiled = self.structure.compiled_product(self, vector)
+        return _in_blocks(self, self.samples, vector) if compiled is None else compiled
 
     def matrix(self) -> Array:
         """Return the operator as matrices ``(rows, n, n)``."""

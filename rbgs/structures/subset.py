@@ -8,19 +8,23 @@ from typing import Literal
 import numpy as np
 
 from rbgs.arrays.devices import device
+from rbgs.arrays.engine import engine_for_numpy
 from rbgs.arrays.inputs import check_count, check_option
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.ordering import argsort, cumulative_log_sum_exp, log_add_exp, log_sum_exp, picked
+from rbgs.arrays.rows import Rows
 from rbgs.arrays.simplex import clamp
 from rbgs.arrays.typing import Array
 from rbgs.structures.gibbs import coins, covariance_product, marginals
 from rbgs.structures.matroid import Matroid, State
+from rbgs.structures.points import TraceSamples
+from rbgs.structures.structure import Race
 from rbgs.structures.trace import Trace
 
 _RELAXATIONS = ("gibbs", "binary_entropy")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Subset(Matroid):
     r"""A subset of k of n elements: those with the k largest perturbed logits.
 
@@ -70,6 +74,10 @@ class Subset(Matroid):
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", check_count("k", self.k))
         check_option("relaxation", self.relaxation, _RELAXATIONS)
+
+    def __repr__(self) -> str:
+        further = "" if self.relaxation == "gibbs" else f", {self.relaxation!r}"
+        return f"Subset({self.k}{further})"
 
     def check(self, n: int) -> None:
         """Raise unless there are k elements."""
@@ -121,6 +129,23 @@ class Subset(Matroid):
         order = argsort(log_times)
         step = clamp(xp.astype(argsort(order), xp.int32), high=self.k - 1)
         return Trace(order[: self.k, :], step)
+
+    def race(self, rows: Rows, uniforms: Array) -> Race:
+        """Draw an outcome, and keep the exponentials that are left once its trace is known."""
+        engine = engine_for_numpy(rows.log_probs)
+        if engine is None:
+            return super().race(rows, uniforms)
+        order, step, winner, remaining = engine.race_of_subset(rows.log_probs, uniforms, self.k)
+        rows = rows.only(winner[0, :] == winner[0, :])
+        return Race(rows, Trace(order, step), winner, remaining)
+
+    def compiled_product(self, points: TraceSamples, vector: Array) -> Array | None:
+        """Return the mean of `product` over points in one loop, None where there is none."""
+        engine = engine_for_numpy(points.log_probs)
+        if engine is None:
+            return None
+        compiled: Array = engine.product_of_subset(points, vector, self.relaxation)
+        return compiled
 
     def log_totals(self, log_probs: Array, trace: Trace) -> Array:
         """Return the logarithms of the rates' sums: from the end, without a difference."""

@@ -34,7 +34,7 @@ class Trace:
 def log_times(
     trace: Trace, log_probs: Array, log_totals: Array, exponentials: Array
 ) -> tuple[Array, Array]:
-    r"""Return the logarithms of the arrival times given the trace.
+    r"""Return the logarithms of the arrival times given the trace, in units of the last taking.
 
     Parameters
     ----------
@@ -48,12 +48,15 @@ def log_times(
     Returns
     -------
     arrays ``(n, count, rows)`` and ``(count, rows)``
-        :math:`\log T`, inf for a forbidden element, and that of the last taking.
+        :math:`\log T \Lambda_r`, inf for a forbidden element, and that of the last taking.
     """
     xp = array_namespace(exponentials)
     log_exponentials = xp.log(exponentials)
-    gaps = picked(log_exponentials, trace.order[:, None, :]) - log_totals[:, None, :]
+    # Their rates first: far logits have no digits left for an exponential.
+    slowest = log_totals[-1:, :]
+    of_gaps, of_others = log_totals - slowest, log_probs - slowest
+    gaps = picked(log_exponentials, trace.order[:, None, :]) - of_gaps[:, None, :]
     arrivals = cumulative_log_sum_exp(gaps)
     reached = picked(arrivals, trace.step[:, None, :])
-    later = log_add_exp(reached, log_exponentials - log_probs[:, None, :])
+    later = log_add_exp(reached, log_exponentials - of_others[:, None, :])
     return xp.where(trace.taken[:, None, :], reached, later), arrivals[-1, ...]
