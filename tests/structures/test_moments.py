@@ -55,7 +55,7 @@ def test_the_law_of_total_variance(structure):
     for samples in (1, 2, 4, 12):
         estimator = rbgs.GumbelRao(temperature, samples, "monte_carlo", structure=structure)
         found[samples] = variance(estimator.gradient(ORACLE, rows(LOGITS, count), rng=samples))
-    one, again = (x for x in pair(structure, temperature, count))
+    one, again = pair(structure, temperature, count)
     squares = np.sum((one - again) ** 2, axis=-1) / 2
     within, within_error = squares.mean(), squares.std() / np.sqrt(count)
     products = np.sum((one - one.mean(axis=0)) * (again - again.mean(axis=0)), axis=-1)
@@ -74,10 +74,10 @@ def pair(structure, temperature, count):
     for _ in range(2):
         exponentials = rng.standard_exponential((5, count))
         operator = dataclasses.replace(draw._operator, exponentials=exponentials)
-        yield with_settings(operator, cotangent.T).T
+        yield product_of(operator, cotangent.T).T
 
 
-def with_settings(operator, vector):
+def product_of(operator, vector):
     with own_settings():
         return operator.product(vector)
 
@@ -99,7 +99,7 @@ def test_the_lattice_is_unbiased_given_the_trace(structure, samples):
             step=traces[1],
             exponentials=rng.standard_exponential((5, count)),
         )
-        products.append(with_settings(operator, vector).T)
+        products.append(product_of(operator, vector).T)
     assert_same_mean(*products)
     # Its points are spread: independent ones had a variance `samples` times smaller.
     of_one, of_lattice = (variance(x)[0] for x in products)
