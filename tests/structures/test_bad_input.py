@@ -118,7 +118,7 @@ def test_options_that_only_a_category_has(structure):
 
 def test_logits_of_another_number_of_elements(xp):
     for structure, shape, message in (
-        (rbgs.Subset(3), (4, 2), r"Subset\(k=3.* takes 3 elements, but the logits have 2"),
+        (rbgs.Subset(3), (4, 2), r"Subset\(3\) takes 3 elements, but the logits have 2"),
         (SQUARE, (5, 4), "has 5 edges, but the logits have 4 elements"),
         (SQUARE, (6,), "has 5 edges, but the logits have 6 elements"),
     ):
@@ -162,7 +162,7 @@ def test_rows_that_cannot_be_answered_are_nan(quick, estimator):
         v = quick.asarray(np.tile(np.asarray([1.0, 2.0, 4.0, 0.0, -1.0]), (6, 1)))
         product = to_numpy(draw.jvp(v))
         assert np.isnan(product[bad]).all()
-        np.testing.assert_array_equal(product[~bad], to_numpy(fine.jvp(v))[~bad])
+        np.testing.assert_allclose(product[~bad], to_numpy(fine.jvp(v))[~bad], rtol=1e-13)
         jacobian = to_numpy(draw.jacobian())
         assert np.isnan(jacobian[bad]).all()
         assert np.isfinite(jacobian[~bad]).all()
