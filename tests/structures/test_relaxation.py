@@ -47,6 +47,7 @@ def relaxed(structure, utilities):
 
 @each_gibbs
 @each_temperature
+@pytest.mark.usefixtures("engine")
 def test_points_and_derivatives_are_those_of_the_law(structure, n, temperature):
     for dtype, tolerance in (("float64", 1e-12), ("float32", 2e-5)):
         draw, utilities = drawn(structure, n, temperature, dtype)
@@ -59,6 +60,7 @@ def test_points_and_derivatives_are_those_of_the_law(structure, n, temperature):
 
 @pytest.mark.parametrize("k", [1, 2, 4, 7])
 @each_temperature
+@pytest.mark.usefixtures("engine")
 def test_binary_entropy(k, temperature):
     structure = rbgs.Subset(k, relaxation="binary_entropy")
     for dtype, tolerance in (("float64", 1e-12), ("float32", 2e-5)):
@@ -72,6 +74,7 @@ def test_binary_entropy(k, temperature):
 
 @each_gibbs
 @pytest.mark.parametrize("temperature", [0.05, 0.3])
+@pytest.mark.usefixtures("engine")
 def test_small_derivatives(structure, n, temperature):
     """The variance of an element that is almost certain: of a tree's it has its own precision."""
     power = 1 if isinstance(structure, rbgs.SpanningTree) else 0.5
@@ -88,6 +91,7 @@ def test_small_derivatives(structure, n, temperature):
 
 @each_structure
 @each_temperature
+@pytest.mark.usefixtures("engine")
 def test_derivatives_are_those_of_the_point(structure, temperature):
     rng, h = np.random.default_rng(1), 1e-5 * temperature
     logits, v = rng.normal(size=(2, 6, 5))
@@ -114,6 +118,7 @@ def test_straight_through_differentiates_the_relaxation_at_the_logits(structure)
 
 
 @each_pathwise
+@pytest.mark.usefixtures("engine")
 def test_the_operator_is_symmetric_and_does_not_see_a_common_offset(estimator):
     logits, v, w = np.random.default_rng(3).normal(size=(3, 6, 5))
     draw = estimator.sample(logits, rng=0)
@@ -130,6 +135,7 @@ def test_the_operator_is_symmetric_and_does_not_see_a_common_offset(estimator):
 
 @pytest.mark.parametrize(("n", "k"), [(60, 20), (60, 59), (1000, 3), (1000, 500)])
 @pytest.mark.parametrize("temperature", [0.05, 5.0])
+@pytest.mark.usefixtures("engine")
 def test_marginals_of_many_elements(n, k, temperature):
     """Against the recursion over elements: P(of the first j, i are taken)."""
     draw, utilities = drawn(rbgs.Subset(k), n, temperature, rows=2)
