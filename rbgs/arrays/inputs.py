@@ -40,14 +40,14 @@ def namespace(name: str, x: Array) -> Namespace:
         ) from None
 
 
-def _has_kind(x: Array, xp: Namespace, kind: str) -> bool:
+def _has_kind(x: Array, xp: Namespace, kind: str | tuple[str, ...]) -> bool:
     try:
         return bool(xp.isdtype(x.dtype, kind))
     except TypeError:  # a dtype that NumPy does not know, such as one of ml_dtypes
         return False
 
 
-def check_like(name: str, x: Array, like: Array, kind: str) -> None:
+def check_like(name: str, x: Array, like: Array, kind: str | tuple[str, ...]) -> None:
     """Raise unless ``x`` has the library and device of ``like`` and a dtype of the given kind."""
     wanted, came = array_namespace(like), namespace(name, x)
     if came is not wanted:

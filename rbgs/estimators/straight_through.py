@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from rbgs.arrays.inputs import check_temperature
 from rbgs.arrays.typing import Temperature
+from rbgs.draw import Operator
 from rbgs.estimators.base import Estimator
 from rbgs.estimators.hooks import CATEGORICAL
-from rbgs.structures.structure import Outcome, Relaxed, Structure, check_structure
+from rbgs.structures.structure import Outcome, Structure, check_structure
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -57,8 +58,8 @@ class StraightThrough(Estimator):
         check_structure("structure", self.structure)
         object.__setattr__(self, "temperature", check_temperature(self.temperature))
 
-    def _operator(self, outcome: Outcome) -> Relaxed:
-        return self.structure.relaxed(outcome.rows.log_probs, outcome.temperature)
+    def _operator(self, outcome: Outcome) -> Operator:
+        return self.structure.relaxed(outcome.rows, outcome.temperature)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -108,5 +109,5 @@ class StraightThroughGumbelSoftmax(Estimator):
     def _random_given_outcome(self) -> bool:
         return True
 
-    def _operator(self, outcome: Outcome) -> Relaxed:
+    def _operator(self, outcome: Outcome) -> Operator:
         return self.structure.drawn(outcome)

@@ -97,6 +97,7 @@ def sampled(groups: list[Summary]) -> Measured:
     )
 
 
+@with_own_settings
 def enumerated(outcomes: Summary) -> Measured:
     """Return what all outcomes say, weighted by their probabilities."""
     return Measured(Known(outcomes.mean, outcomes.spread / outcomes.weight, 0.0))

@@ -10,7 +10,7 @@ from rbgs.arrays.rows import Rows
 from rbgs.conditional.quadrature import ConditionalExpectation
 from rbgs.conditional.samples import ConditionalSamples
 from rbgs.draw import Draw, FixedPoints, WeightedSum
-from rbgs.structures.points import RelaxedPoint, TraceSamples
+from rbgs.structures.points import TraceSamples
 
 # The fields of a draw that are part of its structure; so is a temperature that is no array.
 _CONSTANTS = {
@@ -50,7 +50,6 @@ for _kind in (
     WeightedSum,
     ConditionalSamples,
     ConditionalExpectation,
-    RelaxedPoint,
     TraceSamples,
 ):
     jax.tree_util.register_pytree_node(_kind, _flatten, partial(_unflatten, _kind))

@@ -52,9 +52,9 @@ class Categorical(Structure):
         """Return all axes but that of the categories."""
         return tuple(a for a in range(ndim) if a != axis % ndim)
 
-    def relaxed(self, log_probs: Array, temperature: Temperature) -> FixedPoints:
+    def relaxed(self, rows: Rows, temperature: Temperature) -> FixedPoints:
         r"""Return the softmax Jacobian at :math:`\theta / \tau`."""
-        return FixedPoints(temperature, (softmax(log_probs, temperature),))
+        return FixedPoints(temperature, (softmax(rows.log_probs, temperature),))
 
     def drawn(self, outcome: Outcome) -> FixedPoints:
         r"""Return it at :math:`(\theta + G) / \tau`."""

@@ -38,7 +38,7 @@ from rbgs.arrays.typing import Array, Temperature
 from rbgs.random.noise import exponential
 from rbgs.structures.categorical import default_samples
 from rbgs.structures.given import LARGEST, order_given, probs_and_drains
-from rbgs.structures.points import RelaxedPoint, TraceSamples
+from rbgs.structures.points import TraceSamples
 from rbgs.structures.structure import Law, Outcome, Race, Structure
 from rbgs.structures.trace import Trace
 
@@ -88,7 +88,7 @@ class Matroid(Structure):
     def size(self, n: int) -> int:
         """Return how many numbers `product` needs for a point."""
 
-    def compiled_product(self, points: "TraceSamples", vector: Array) -> Array | None:
+    def compiled_product(self, points: TraceSamples, vector: Array) -> Array | None:
         """Return the mean of `product` over points in one loop, None where there is none."""
         return None
 
@@ -160,10 +160,12 @@ class Matroid(Structure):
         """Return which elements a given structure has, their numbers, and where it is one."""
         if isinstance(index, (int, np.integer)):
             self.check_number(int(index), rows.n)
-        check_like("index", index, rows.log_probs, "integral")
+        check_like("index", index, rows.log_probs, ("bool", "integral"))
         check_shape("index", index.shape, rows.shape(rows.n))
         index = categories_first(index, rows.axis, rows.sharding)
-        xp, taken, rank = array_namespace(index), index == 1, self.rank(rows.n)
+        xp, rank = array_namespace(index), self.rank(rows.n)
+        index = xp.astype(index, xp.int32)
+        taken = index == 1
         possible = xp.all(taken | (index == 0), axis=0)
         possible = possible & (xp.sum(xp.astype(taken, xp.int32), axis=0) == rank)
         chosen = argsort(xp.astype(~taken, xp.int32))[:rank, ...]
@@ -192,20 +194,21 @@ class Matroid(Structure):
         taken = categories_restored(taken, rows.batch, rows.axis, rows.sharding)
         return xp.astype(taken, xp.arange(1, device=device(winner)).dtype)
 
-    def relaxed(self, log_probs: Array, temperature: Temperature) -> "RelaxedPoint":
+    def relaxed(self, rows: Rows, temperature: Temperature) -> TraceSamples:
         """Return the Jacobian of the relaxation at the logits themselves."""
-        xp = array_namespace(log_probs)
-        safe = xp.where(xp.isnan(log_probs), 0.0, log_probs)
-        trace = self.greedy(-safe)
-        return RelaxedPoint(self, temperature, log_probs, trace.order, trace.step)
+        xp, log_probs = array_namespace(rows.log_probs), rows.log_probs
+        # Where all exponentials are 1, nothing is perturbed.
+        race = self.race(rows, xp.full_like(log_probs, -math.expm1(-1.0)))
+        order, step = race.index.order, race.index.step
+        return TraceSamples(self, temperature, 1, log_probs, order, step, race.exponentials)
 
-    def drawn(self, outcome: Outcome) -> "TraceSamples":
+    def drawn(self, outcome: Outcome) -> TraceSamples:
         """Return the Jacobian at the perturbed logits of the race."""
         return self.samples(outcome, 1, None)
 
     def samples(
         self, outcome: Outcome, samples: int | None, control_variate: bool | None
-    ) -> "TraceSamples":
+    ) -> TraceSamples:
         """Return the mean Jacobian over points drawn given the trace."""
         log_probs, trace = outcome.rows.log_probs, outcome.index
         return TraceSamples(
@@ -221,11 +224,8 @@ class Matroid(Structure):
 
     def score(self, outcome: Outcome) -> Array:
         r"""Return :math:`[e \text{ taken}] - \sum_{s \le s(e)} \lambda_e / \Lambda_s`."""
-        xp, log_probs, trace = (
-            array_namespace(outcome.winner),
-            outcome.rows.log_probs,
-            outcome.index,
-        )
+        xp, trace = array_namespace(outcome.winner), outcome.index
+        log_probs = outcome.rows.log_probs
         passed = cumulative_log_sum_exp(-self.log_totals(log_probs, trace))
         return outcome.winner - xp.exp(log_probs + picked(passed, trace.step))
 

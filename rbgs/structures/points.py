@@ -1,4 +1,4 @@
-"""The operators of structures: the Jacobian of a relaxation at one point, or at several ones.
+"""The operator of a structure: the mean Jacobian of its relaxation over points given the trace.
 
 As for a categorical variable nothing of the size of the samples is stored: see
 `rbgs.conditional.samples`.
@@ -45,52 +45,6 @@ class Relaxation(Protocol):
 
 
 @dataclass(frozen=True)
-class RelaxedPoint:
-    r"""The Jacobian of the relaxation at :math:`\theta / \tau`.
-
-    Attributes
-    ----------
-    structure : Matroid
-        The structure.
-    temperature : float or array ``(rows,)``
-        The temperature.
-    log_probs : array ``(n, rows)``
-        Normalised logits.
-    order, step : arrays
-        The trace of a greedy algorithm at them.
-    """
-
-    structure: Relaxation
-    temperature: Temperature
-    log_probs: Array
-    order: Array
-    step: Array
-
-    def product(self, vector: Array) -> Array:
-        """Return the operator times a vector ``(n, rows)``."""
-        return _in_blocks(self, 1, vector)
-
-    def matrix(self) -> Array:
-        """Return the operator as matrices ``(rows, n, n)``."""
-        return matrix_of(self.product, self.log_probs)
-
-    def first(self) -> Array:
-        """Return the point ``(n, rows)``."""
-        trace = Trace(self.order, self.step)
-        return _point(self.structure, self._utilities(), trace, self.log_probs)
-
-    def product_of_block(self, vector: Array) -> Array:
-        """Return the product for rows that make one block."""
-        trace = Trace(self.order, self.step)
-        product = self.structure.product(self._utilities(), trace, vector[:, None, :])
-        return product[:, 0, :] / self.temperature
-
-    def _utilities(self) -> Array:
-        least = picked(self.log_probs, self.order[-1:, :])
-        return ((self.log_probs - least) / self.temperature)[:, None, :]
-
-
-@dataclass(frozen=True)
 class TraceSamples:
     r"""The mean Jacobian of the relaxation over K points drawn given the trace.
 
@@ -128,7 +82,18 @@ class TraceSamples:
     def product(self, vector: Array) -> Array:
         """Return the operator times a vector ``(n, rows)``."""
         compiled = self.structure.compiled_product(self, vector)
-        return _in_blocks(self, self.samples, vector) if compiled is None else compiled
+        if compiled is not None:
+            return compiled
+        xp = array_namespace(vector)
+        if is_traced(vector) or is_jax_namespace(xp):
+            return _product(self, vector)  # the compiler divides the work
+        size = self.structure.size(int(vector.shape[0]))
+        return over_rows(
+            xp,
+            vector.shape[1],
+            rows_per_block(vector, self.samples, size),
+            lambda rows: _product(of_rows(self, rows), vector[:, rows]),
+        )
 
     def matrix(self) -> Array:
         """Return the operator as matrices ``(rows, n, n)``."""
@@ -137,32 +102,31 @@ class TraceSamples:
     def first(self) -> Array:
         """Return the first point ``(n, rows)``."""
         drawn = _Drawn(self)
-        utilities = drawn.utilities(self.exponentials[:, None, :])
-        return _point(self.structure, utilities, drawn.trace, self.log_probs)
+        point = self.structure.point(drawn.first(), drawn.trace)
+        return point[:, 0, :] + _nan_where(self.log_probs)
 
-    def product_of_block(self, vector: Array) -> Array:
-        """Return the product for rows that make one block."""
-        xp, drawn = array_namespace(vector), _Drawn(self)
-        size = self.structure.size(int(vector.shape[0]))
-        block = samples_per_block(vector, self.samples, size)
 
-        def add(utilities: Array, total: Array) -> Array:
-            product = self.structure.product(utilities, drawn.trace, vector[:, None, :])
-            return total + xp.sum(product, axis=1)
+def _product(points: TraceSamples, vector: Array) -> Array:
+    """Return the product for rows that make one block."""
+    xp, drawn, structure = array_namespace(vector), _Drawn(points), points.structure
+    block = samples_per_block(vector, points.samples, structure.size(int(vector.shape[0])))
 
-        begun = min(block, self.samples)
-        utilities = drawn.utilities(self.exponentials[:, None, :])
-        if begun > 1:
-            utilities = xp.concat([utilities, drawn.further(1, begun - 1)], axis=1)
-        total = over_samples(
-            vector,
-            begun,
-            self.samples,
-            block,
-            lambda start, count, total: add(drawn.further(start, count), total),
-            add(utilities, xp.zeros_like(vector)),
-        )
-        return total / (self.samples * self.temperature)
+    def add(utilities: Array, total: Array) -> Array:
+        product = structure.product(utilities, drawn.trace, vector[:, None, :])
+        return total + xp.sum(product, axis=1)
+
+    begun, utilities = min(block, points.samples), drawn.first()
+    if begun > 1:
+        utilities = xp.concat([utilities, drawn.further(1, begun - 1)], axis=1)
+    total = over_samples(
+        vector,
+        begun,
+        points.samples,
+        block,
+        lambda start, count, total: add(drawn.further(start, count), total),
+        add(utilities, xp.zeros_like(vector)),
+    )
+    return total / (points.samples * points.temperature) + _nan_where(points.log_probs)
 
 
 class _Drawn:
@@ -188,44 +152,31 @@ class _Drawn:
             )
             self.generators = xp.where(self.taken, picked(of_taking, points.step), of_other)
 
+    def first(self) -> Array:
+        """Return the utilities of the first point, ``(n, 1, rows)``."""
+        return self._utilities(self.points.exponentials[:, None, :])
+
     def further(self, start: Any, count: int) -> Array:
         """Return the utilities of some points by their numbers, ``(n, count, rows)``."""
         points, xp = self.points, array_namespace(self.points.log_probs)
         numbers = xp.arange(count, dtype=xp.int32, device=device(points.log_probs)) + start
         if self.shift is not None:
-            return self.utilities(
+            return self._utilities(
                 lattice_exponentials(self.generators, self.shift, numbers, points.samples)
             )
         n, dtype = points.log_probs.shape[0], points.log_probs.dtype
-        return self.utilities(exponential(uniforms(points.key, numbers, n, dtype)))
+        return self._utilities(exponential(uniforms(points.key, numbers, n, dtype)))
 
-    def utilities(self, exponentials: Array) -> Array:
+    def _utilities(self, exponentials: Array) -> Array:
         r"""Return :math:`-\log T / \tau` less that of the last taking."""
         points, xp = self.points, array_namespace(exponentials)
-        # Nothing arrives at once.
-        least = clamp(exponentials, low=xp.finfo(exponentials.dtype).eps / 4)
-        exponentials = xp.where(self.taken[:, None, :], least, exponentials)
+        limits = xp.finfo(exponentials.dtype)
+        # Nothing arrives at once, and an element that is forbidden never does.
+        later = clamp(exponentials, low=limits.smallest_normal)
+        taken = clamp(exponentials, low=limits.eps / 4)
+        exponentials = xp.where(self.taken[:, None, :], taken, later)
         log_t, log_last = log_times(self.trace, points.log_probs, self.log_totals, exponentials)
         return (log_last - log_t) / points.temperature
-
-
-def _in_blocks(points: RelaxedPoint | TraceSamples, samples: int, vector: Array) -> Array:
-    """Return the product, rows block by block where nobody else divides the work."""
-    xp = array_namespace(vector)
-    if is_traced(vector) or is_jax_namespace(xp):
-        return points.product_of_block(vector) + _nan_where(points.log_probs)
-    size = points.structure.size(int(vector.shape[0]))
-    return over_rows(
-        xp,
-        vector.shape[1],
-        rows_per_block(vector, samples, size),
-        lambda rows: of_rows(points, rows).product_of_block(vector[:, rows]),
-    ) + _nan_where(points.log_probs)
-
-
-def _point(structure: Relaxation, utilities: Array, trace: Trace, log_probs: Array) -> Array:
-    """Return the only point of utilities ``(n, 1, rows)``."""
-    return structure.point(utilities, trace)[:, 0, :] + _nan_where(log_probs)
 
 
 def _nan_where(log_probs: Array) -> Array:

@@ -34,9 +34,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rbgs.arrays.devices import device
+from rbgs.arrays.inputs import detached
 from rbgs.arrays.matrices import inverse, matmul
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.ordering import picked
+from rbgs.arrays.scalars import is_array
 from rbgs.arrays.simplex import clamp
 from rbgs.arrays.typing import Array
 from rbgs.structures.matroid import Matroid, State
@@ -56,7 +58,8 @@ class SpanningTree(Matroid):
     ----------
     edges : integer array ``(m, 2)``
         The two ends of each edge: vertices are numbered from 0, and each of them has an edge. There
-        may be several edges between the same two.
+        may be several edges between the same two. Pairs in a list or any other iterable will do; an
+        ``edge_index`` of shape (2, m) is to be transposed.
 
     Raises
     ------
@@ -218,15 +221,20 @@ class SpanningTree(Matroid):
 
 def _checked(edges: Any) -> tuple[tuple[int, int], ...]:
     """Return edges as tuples; raise unless they make a connected graph."""
-    array = np.asarray(edges)
+    if not is_array(edges):
+        try:
+            edges = [tuple(edge) for edge in edges]
+        except TypeError:
+            raise TypeError("edges are pairs of vertices, such as [(0, 1), (1, 2)]") from None
+        if any(len(edge) != 2 for edge in edges):
+            raise ValueError("each edge has two ends, so edges are pairs of vertices")
+    array = np.asarray(detached(edges))
+    if not array.size:
+        raise ValueError("there are no edges, so there is no spanning tree")
     if array.dtype.kind not in "iu":
-        raise TypeError(
-            f"edges have dtype {array.dtype}; integers, the numbers of vertices, are wanted"
-        )
-    if array.ndim != 2 or array.shape[1] != 2 or not len(array):
-        raise ValueError(
-            f"edges have shape {array.shape}; (m, 2) is wanted: two ends for each edge"
-        )
+        raise TypeError(f"edges have dtype {array.dtype}; integers are wanted, numbers of vertices")
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise ValueError(f"edges have shape {array.shape}; (m, 2) is wanted: two ends of each edge")
     if array.min() < 0:
         raise ValueError(f"edges name the vertex {array.min()}, but vertices are numbered from 0")
     loops = array[array[:, 0] == array[:, 1]]

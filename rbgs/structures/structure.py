@@ -89,7 +89,7 @@ class Structure(ABC):
         """Return what came out as users see it, -1 in rows that are not valid."""
 
     @abstractmethod
-    def relaxed(self, log_probs: Array, temperature: Temperature) -> Relaxed:
+    def relaxed(self, rows: Rows, temperature: Temperature) -> Operator:
         """Return the Jacobian of the relaxation at the logits themselves."""
 
     @abstractmethod

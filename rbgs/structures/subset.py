@@ -50,6 +50,12 @@ class Subset(Matroid):
     TypeError
         k is no int.
 
+    Notes
+    -----
+    Logits are told apart to the digits of their dtype. Elements kept away by logits of -1e9 in
+    single precision, where there are fewer than k others, are taken in their order, and the score
+    of :class:`~rbgs.Reinforce` is wrong there: forbid them by a mask, which makes such a row NaN.
+
     References
     ----------
     Paulus, Choi, Tarlow, Krause, Maddison (2020). Gradient estimation with stochastic softmax

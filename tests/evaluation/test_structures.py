@@ -338,3 +338,17 @@ def test_the_structure_fits():
         rbgs.exact_gradient(cubic, np.zeros(5), structure="subset")
     with pytest.raises(ValueError, match="takes 3 elements, but the logits have 2"):
         rbgs.exact_gradient(cubic, np.zeros(2), structure=SUBSET)
+
+
+def test_a_row_without_an_answer_is_nan_without_a_warning():
+    mask = np.asarray([[True, True, True], [True, False, False]])
+    (moments,) = rbgs.compare(
+        [rbgs.StraightThrough(structure=rbgs.Subset(2))],
+        lambda value: (value.sum(axis=-1), np.ones_like(value)),
+        np.zeros((2, 3)),
+        draws=100,
+        rng=0,
+        mask=mask,
+    )
+    assert np.isfinite(moments.mse[0])
+    assert np.isnan(moments.mse[1])

@@ -107,7 +107,7 @@ def test_every_point_has_the_trace(sampling, structure, n):
     estimator = rbgs.GumbelRao(1.0, 33, sampling, structure=structure)
     operator = estimator.sample(logits, rng=0)._operator
     drawn = _Drawn(operator)
-    for points in (drawn.utilities(operator.exponentials[:, None, :]), drawn.further(1, 32)):
+    for points in (drawn.first(), drawn.further(1, 32)):
         n, count, rows = points.shape
         found = structure.greedy(-points.reshape(n, count * rows))
         np.testing.assert_array_equal(
@@ -127,7 +127,7 @@ def test_points_of_a_draw_are_those_of_fresh_exponentials(structure):
         operator = estimator.sample(logits, rng=0)._operator
         fresh = np.random.default_rng(1).standard_exponential((5, 40_000))
         drawn = _Drawn(operator)
-        expected = drawn.utilities(fresh[:, None, :])[:, 0]
+        expected = drawn._utilities(fresh[:, None, :])[:, 0]
         for point in np.moveaxis(drawn.further(1, 3), 1, 0):
             for found, wanted in zip(point, expected, strict=True):
                 assert stats.ks_2samp(found, wanted).pvalue > 1e-4
