@@ -159,6 +159,40 @@ def over_samples(
     return body(start, last - start, carry) if start < last else carry
 
 
+def over_blocks(
+    xs: tuple[Array, ...],
+    size: int,
+    body: Callable[[Carry, tuple[Array, ...]], tuple[Carry, tuple[Array, ...]]],
+    carry: Carry,
+    like: Array,
+) -> tuple[Carry, tuple[Array, ...]]:
+    """Return ``carry, outputs`` after ``carry, output = body(carry, block)`` for all blocks.
+
+    Those of arrays along their first axis, as are those of the outputs, which are joined again.
+    Where JAX traces ``like`` and there are several blocks, they are one loop of the program, over
+    the places of the axis.
+    """
+    count = xs[0].shape[0]
+    if size >= count:
+        return body(carry, xs)
+    if is_traced_by_jax(like):
+        scan = sys.modules["jax"].lax.scan
+
+        def one(carry: Carry, x: tuple[Array, ...]) -> tuple[Carry, tuple[Array, ...]]:
+            carry, output = body(carry, tuple([each[None, ...] for each in x]))
+            return carry, tuple([each[0, ...] for each in output])
+
+        found: tuple[Carry, tuple[Array, ...]] = scan(one, carry, xs)
+        return found
+    outputs = []
+    for start in range(0, count, size):
+        stop = min(start + size, count)
+        carry, output = body(carry, tuple([x[start:stop, ...] for x in xs]))
+        outputs.append(output)
+    xp = array_namespace(like)
+    return carry, tuple([xp.concat(parts, axis=0) for parts in zip(*outputs, strict=True)])
+
+
 def block_elements(xp: Namespace) -> int:
     """Return the elements of a block: what fits a core's cache, or what keeps a device busy."""
     if is_numpy_namespace(xp):

@@ -23,9 +23,10 @@ Terms f and F - f are conjugates, so half of them are computed.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from rbgs.arrays.devices import device
-from rbgs.arrays.loops import block_elements
+from rbgs.arrays.loops import block_elements, over_blocks
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.simplex import clamp
 from rbgs.arrays.tracing import is_traced_by_torch
@@ -110,13 +111,20 @@ def coins(utilities: Array, taken: Array) -> Coins:
 
 def marginals(found: Coins, k: int) -> Array:
     """Return the probabilities that coins show 1, given that k of them do."""
-    xp = array_namespace(found.heads)
-    omega = _weights([_product(found, angles, k) for angles in _angles(found, k)])
-    total: Array = 0.0
-    for angles, weight in zip(_angles(found, k), omega, strict=True):
-        inverse = _inverse(found, angles)
-        factor = _times(weight, (xp.cos(angles) - 1, xp.sin(angles)))
-        total = total + xp.sum(_times(_beside(factor), inverse)[0], axis=0)
+    angles, size = _angles(found, k)
+
+    def multiply(_: Any, block: tuple[Array, ...]) -> tuple[Any, Complex]:
+        return (), _product(found, block[0], k)
+
+    def add(total: Array, block: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        at, *omega = block
+        factor = _beside(_times((omega[0], omega[1]), _turn_less_one(at)))
+        terms = _times(factor, _inverse(found, at))
+        return total + array_namespace(at).sum(terms[0], axis=0), ()
+
+    _, products = over_blocks((angles,), size, multiply, (), found.heads)
+    zero = array_namespace(angles).zeros_like(found.heads)
+    total, _ = over_blocks((angles, *_weights(*products)), size, add, zero, found.heads)
     return found.heads + found.variances * total
 
 
@@ -126,28 +134,28 @@ def covariance_product(found: Coins, k: int, vector: Array) -> Array:
     tiny = xp.finfo(q.dtype).smallest_normal
     # The covariance does not see what all elements have in common.
     vector = vector - xp.sum(q * vector, axis=0) / clamp(xp.sum(q, axis=0), low=tiny)
-    of_vector, products, sums = q * vector, [], []
-    for angles in _angles(found, k):
-        inverse = _inverse(found, angles)
-        products.append(_product(found, angles, k))
-        sums.append(tuple(xp.sum(of_vector * part, axis=1) for part in inverse))
-    omega = _weights(products)
-    turned = [
-        _times((xp.cos(angles) - 1, xp.sin(angles)), total)
-        for angles, total in zip(_angles(found, k), sums, strict=True)
-    ]
-    mean = sum(xp.sum(_times(w, t)[0], axis=0) for w, t in zip(omega, turned, strict=True))
-    result: Array = 0.0
-    for angles, weight, (re, im) in zip(_angles(found, k), omega, turned, strict=True):
-        inverse, z = _inverse(found, angles), (xp.cos(angles), xp.sin(angles))
-        of_square = _times(_beside(_times(weight, z)), inverse)
-        less_one = (z[0] - 1, z[1])
-        of_rest = _beside(_times(_times(weight, (re - mean, im)), less_one))
+    of_vector, (angles, size) = q * vector, _angles(found, k)
+
+    def transform(_: Any, block: tuple[Array, ...]) -> tuple[Any, tuple[Array, ...]]:
+        sums = (xp.sum(of_vector * part, axis=1) for part in _inverse(found, block[0]))
+        return (), (*_product(found, block[0], k), *sums)
+
+    def add(total: Array, block: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        at, re, im, *alpha = block
+        inverse, less_one = _inverse(found, at), _turn_less_one(at)
+        of_square = _times(_beside(_times((re, im), (less_one[0] + 1, less_one[1]))), inverse)
+        of_rest = _beside(_times((alpha[0], alpha[1]), less_one))
         terms = _times(
             (of_square[0] * vector + of_rest[0], of_square[1] * vector + of_rest[1]), inverse
         )
-        result = result + xp.sum(terms[0], axis=0)
-    return q * result
+        return total + xp.sum(terms[0], axis=0), ()
+
+    _, (re, im, *sums) = over_blocks((angles,), size, transform, (), q)
+    omega, turned = _weights(re, im), _times(_turn_less_one(angles), (sums[0], sums[1]))
+    mean = xp.sum(_times(omega, turned)[0], axis=0)
+    alpha = _times(omega, (turned[0] - mean, turned[1]))
+    total, _ = over_blocks((angles, *omega, *alpha), size, add, xp.zeros_like(q), q)
+    return q * total
 
 
 Complex = tuple[Array, Array]  # real and imaginary part: not every compiler has complex numbers
@@ -162,8 +170,14 @@ def _beside(x: Complex) -> Complex:
     return x[0][:, None, ...], x[1][:, None, ...]
 
 
-def _angles(found: Coins, k: int) -> list[Array]:
-    """Return the angles of half of the frequencies ``(f, 1, 1)``, block by block."""
+def _turn_less_one(angles: Array) -> Complex:
+    """Return z - 1."""
+    xp = array_namespace(angles)
+    return xp.cos(angles) - 1, xp.sin(angles)
+
+
+def _angles(found: Coins, k: int) -> tuple[Array, int]:
+    """Return the angles of half of the frequencies ``(f, 1, 1)``, and how many make a block."""
     like = found.heads
     xp, (n, count, rows) = array_namespace(like), like.shape
     frequencies = frequency_count(int(n), k, float(xp.finfo(like.dtype).eps))
@@ -171,9 +185,8 @@ def _angles(found: Coins, k: int) -> list[Array]:
     numbers = xp.arange(half, dtype=like.dtype, device=device(like))
     angles = (numbers * (2 * math.pi / frequencies))[:, None, None]
     if is_traced_by_torch(like):  # its program has a part for each block
-        return [angles]
-    size = max(1, block_elements(xp) // max(1, int(n) * int(count) * int(rows)))
-    return [angles[start : min(start + size, half), ...] for start in range(0, half, size)]
+        return angles, half
+    return angles, max(1, block_elements(xp) // max(1, int(n) * int(count) * int(rows)))
 
 
 def _coordinates(found: Coins, angles: Array) -> Complex:
@@ -211,13 +224,9 @@ def _product(found: Coins, angles: Array, k: int) -> Complex:
     return _times((x[0][:, 0, ...], x[1][:, 0, ...]), power)
 
 
-def _weights(products: list[Complex]) -> list[Complex]:
+def _weights(re: Array, im: Array) -> Complex:
     """Return omega, that of a conjugate pair for one of them."""
-    xp = array_namespace(products[0][0])
-    halves = [xp.sum(re, axis=0) for re, _ in products]
-    once = products[0][0][0, ...]
-    total = 2 * sum(halves) - once
-    omega = [(2 * re / total, 2 * im / total) for re, im in products]
-    re, im = omega[0]
-    omega[0] = (xp.concat([re[:1, ...] / 2, re[1:, ...]], axis=0), im)
-    return omega
+    xp = array_namespace(re)
+    total = 2 * xp.sum(re, axis=0) - re[0, ...]
+    once = xp.concat([re[:1, ...], 2 * re[1:, ...]], axis=0)
+    return once / total, 2 * im / total
