@@ -9,7 +9,6 @@ from rbgs.arrays.typing import Array, Temperature
 from rbgs.conditional.quadrature import ConditionalExpectation
 from rbgs.draw import FixedPoints, Operator
 from rbgs.estimators.base import Estimator
-from rbgs.estimators.hooks import CATEGORICAL
 from rbgs.structures.structure import Outcome, Structure, check_structure
 
 _SAMPLING = ("lattice", "monte_carlo", "exact")
@@ -119,7 +118,7 @@ class GumbelRao(Estimator):
     samples: int | None = None
     sampling: Literal["lattice", "monte_carlo", "exact"] = "lattice"
     control_variate: bool | None = None
-    structure: Structure = CATEGORICAL
+    structure: Structure | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "temperature", check_temperature(self.temperature, zero=True))
@@ -128,7 +127,7 @@ class GumbelRao(Estimator):
         check_option("sampling", self.sampling, _SAMPLING)
         check_option("control_variate", self.control_variate, (None, True, False))
         check_structure("structure", self.structure)
-        if self.structure != CATEGORICAL:
+        if self.structure is not None:
             self._check_options_of_structure()
 
     def _check_options_of_structure(self) -> None:
@@ -171,4 +170,4 @@ class GumbelRao(Estimator):
             return limit_points(p, p, outcome.winner)
         if self.sampling == "exact":
             return ConditionalExpectation(outcome.temperature, log_probs, outcome.index)
-        return self.structure.samples(outcome, self.samples, self.control_variate)
+        return self._structure.samples(outcome, self.samples, self.control_variate)

@@ -29,7 +29,7 @@ class Hooks(ABC):
     def _hyperparameters(self) -> dict[str, Any]:
         """Return those that matter, by name."""
         known = {field.name: getattr(self, field.name) for field in fields(cast(Any, self))}
-        if known.get("structure") == CATEGORICAL:
+        if known.get("structure", 0) is None:
             del known["structure"]
         return known
 
@@ -57,8 +57,8 @@ class Hooks(ABC):
     @property
     def _structure(self) -> Structure:
         """What may come out."""
-        structure: Structure = getattr(self, "structure", CATEGORICAL)
-        return structure
+        structure: Structure | None = getattr(self, "structure", None)
+        return CATEGORICAL if structure is None else structure
 
     @abstractmethod
     def _operator(self, outcome: Outcome) -> Operator | None:

@@ -9,7 +9,6 @@ from rbgs.arrays.scalars import as_float, check_ordinary
 from rbgs.arrays.simplex import clamp
 from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
-from rbgs.estimators.hooks import CATEGORICAL
 from rbgs.estimators.loss import Loss, beside
 from rbgs.estimators.running import RunningDeviation, RunningMean
 from rbgs.estimators.score_function import ScoreFunctionEstimator
@@ -73,7 +72,7 @@ class Reinforce(ScoreFunctionEstimator):
     baseline: Array | float | RunningMean | str | None = None
     samples: int = 1
     scale: Array | float | RunningDeviation = 1.0
-    structure: Structure = CATEGORICAL
+    structure: Structure | None = None
 
     def __post_init__(self) -> None:
         check_structure("structure", self.structure)
@@ -102,7 +101,7 @@ class Reinforce(ScoreFunctionEstimator):
 
     @property
     def _random_given_outcome(self) -> bool:
-        return self.structure != CATEGORICAL  # a structure leaves its trace open
+        return self.structure is not None  # a structure leaves its trace open
 
     @property
     def _function_of_outcome(self) -> bool:

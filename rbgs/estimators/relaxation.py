@@ -7,7 +7,6 @@ from rbgs.arrays.inputs import check_temperature
 from rbgs.arrays.reuse import copied
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.estimators.base import Estimator
-from rbgs.estimators.hooks import CATEGORICAL
 from rbgs.structures.structure import Outcome, Relaxed, Structure, check_structure
 
 
@@ -47,7 +46,7 @@ class GumbelSoftmax(Estimator):
     """
 
     temperature: Temperature
-    structure: Structure = CATEGORICAL
+    structure: Structure | None = None
 
     def __post_init__(self) -> None:
         check_structure("structure", self.structure)
@@ -58,7 +57,7 @@ class GumbelSoftmax(Estimator):
         return True
 
     def _operator(self, outcome: Outcome) -> Relaxed:
-        return self.structure.drawn(outcome)
+        return self._structure.drawn(outcome)
 
     def _value(self, outcome: Outcome, operator: Any) -> Array:
         relaxed: Relaxed = operator

@@ -6,7 +6,6 @@ from rbgs.arrays.inputs import check_temperature
 from rbgs.arrays.typing import Temperature
 from rbgs.draw import Operator
 from rbgs.estimators.base import Estimator
-from rbgs.estimators.hooks import CATEGORICAL
 from rbgs.structures.structure import Outcome, Structure, check_structure
 
 
@@ -52,14 +51,14 @@ class StraightThrough(Estimator):
     """
 
     temperature: Temperature = 1.0
-    structure: Structure = CATEGORICAL
+    structure: Structure | None = None
 
     def __post_init__(self) -> None:
         check_structure("structure", self.structure)
         object.__setattr__(self, "temperature", check_temperature(self.temperature))
 
     def _operator(self, outcome: Outcome) -> Operator:
-        return self.structure.relaxed(outcome.rows, outcome.temperature)
+        return self._structure.relaxed(outcome.rows, outcome.temperature)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -99,7 +98,7 @@ class StraightThroughGumbelSoftmax(Estimator):
     """
 
     temperature: Temperature
-    structure: Structure = CATEGORICAL
+    structure: Structure | None = None
 
     def __post_init__(self) -> None:
         check_structure("structure", self.structure)
@@ -110,4 +109,4 @@ class StraightThroughGumbelSoftmax(Estimator):
         return True
 
     def _operator(self, outcome: Outcome) -> Operator:
-        return self.structure.drawn(outcome)
+        return self._structure.drawn(outcome)

@@ -23,7 +23,7 @@ def exact_gradient(
     oracle: Oracle,
     logits: Array,
     *,
-    structure: Structure = CATEGORICAL,
+    structure: Structure | None = None,
     mask: Array | None = None,
     axis: int = -1,
     samples: int = 1,
@@ -114,6 +114,7 @@ def exact_gradient(
     array([-0.149 ,  0.0745,  0.0745])
     """
     check_structure("structure", structure)
+    structure = CATEGORICAL if structure is None else structure
     samples = check_count("samples", samples)
     max_outcomes = check_count("max_outcomes", max_outcomes)
     with own_settings():

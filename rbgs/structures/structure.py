@@ -144,8 +144,8 @@ class Structure(ABC):
 
 
 def check_structure(name: str, structure: Any) -> None:
-    """Raise unless ``structure`` is one."""
-    if not isinstance(structure, Structure):
+    """Raise unless ``structure`` is one, or None for a category."""
+    if not isinstance(structure, Structure | None):
         given = (
             f"the class {structure.__name__}"
             if isinstance(structure, type)

@@ -96,7 +96,6 @@ def test_structures_that_are_none(make):
     for wrong, message in (
         (rbgs.Subset, "structure is the class Subset; one such as rbgs.Subset"),
         (3, "structure is a int"),
-        (None, "structure is a NoneType"),
         (np.ones(3), "structure is a ndarray"),
         ("subset", "structure is a str"),
     ):

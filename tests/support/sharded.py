@@ -152,8 +152,7 @@ def main():
         check_explicit_mesh(rbgs.GumbelSoftmax(0.5), logits, spec)
     square = rbgs.SpanningTree([(0, 1), (1, 2), (2, 3), (3, 0)])
     check_explicit_mesh(rbgs.GumbelRao(0.5, sampling="exact"), logits, DATA)
-    for structure in (rbgs.Subset(2), square):
-        check_explicit_mesh(rbgs.GumbelRao(0.5, 2, structure=structure), logits, DATA)
+    check_explicit_mesh(rbgs.GumbelRao(0.5, 2, structure=square), logits, DATA)
     check_all_of_a_draw_on_an_explicit_mesh(logits)
     check_another_device(logits)
     print("8 devices agree")

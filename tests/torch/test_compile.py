@@ -255,3 +255,13 @@ def test_forward_mode_of_a_compiled_function():
         dual = compiled(forward_ad.make_dual(LOGITS, VECTOR))
         tangent = forward_ad.unpack_dual(dual).tangent
     close(tangent, estimator.sample(LOGITS, noise=noise).jvp(VECTOR))
+
+
+def test_an_estimator_with_a_structure_is_made_inside():
+    def sample(logits, noise):
+        estimator = rbgs.StraightThrough(0.5, rbgs.Subset(2))
+        return rbgs.torch.sample(estimator, logits, noise=noise)
+
+    logits, noise = torch.rand(3, 4), torch.rand(3, 4)
+    found = torch.compile(sample, fullgraph=True, backend="eager")(logits, noise)
+    assert torch.equal(found, sample(logits, noise))
