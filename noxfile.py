@@ -47,6 +47,15 @@ def tests(session):
 
 
 @nox.session
+def tests_slow(session):
+    """Those that take many seconds each: shardings, exports, compiled structures, large graphs."""
+    extras = "torch,jax,autograd,dask,fast"
+    install(session, "-e", f".[{extras}]", "optax", *group("tests"))
+    peers(session)
+    pytest(session, "--slow", "-m", "slow", "--ignore", "tests/benchmarks")
+
+
+@nox.session
 def tests_numpy(session):
     """The core dependencies only, in the oldest versions supported."""
     packages = [p for p in group("tests") if not p.startswith("array-api-strict")]

@@ -266,6 +266,7 @@ def test_a_training_step_with_optax():
     assert int((trained["w"].sum(axis=0) + trained["b"]).argmax()) == 1
 
 
+@pytest.mark.slow  # it compiles some twenty programs
 def test_shardings_on_eight_devices():
     """The devices must be set before JAX starts: in a process of its own."""
     script = Path(__file__).parents[1] / "support" / "sharded.py"

@@ -104,7 +104,7 @@ def test_torch_maps_over_structures(estimator):
     np.testing.assert_allclose(mapped.numpy(), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("x64", [True, False])
+@pytest.mark.parametrize("x64", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("structure", [SUBSET, TREE], ids=["subset", "tree"])
 def test_jax_compiles_structures(x64, structure):
     jax = pytest.importorskip("jax")

@@ -68,10 +68,10 @@ def with_key(logits):
         (through_door, "lattice", None, (13, 22, 1, 1009)),
         (through_door, "lattice", True, (22, 7)),
         (through_door, "monte_carlo", None, (13, 22, 1)),
-        (through_door, "monte_carlo", True, (7,)),
+        pytest.param(through_door, "monte_carlo", True, (7,), marks=pytest.mark.slow),
         (through_door, "exact", None, (13,)),
-        (in_place_of_torch, "lattice", None, (13, 22)),
-        (without_door, "lattice", None, (13, 22)),
+        (in_place_of_torch, "lattice", None, (13,)),
+        pytest.param(without_door, "lattice", None, (13, 22), marks=pytest.mark.slow),
     ],
 )
 def test_any_number_of_samples(sample, sampling, dynamic, counts):
