@@ -139,6 +139,7 @@ def test_jax_compiles_structures(x64, structure):
 
 
 @pytest.mark.slow  # its program takes half a minute to compile
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
 @pytest.mark.parametrize("structure", [SUBSET, TREE], ids=["subset", "tree"])
 def test_torch_compiles_structures_for_any_batch(structure):
     torch = pytest.importorskip("torch")
