@@ -26,6 +26,12 @@ def pytest(session, *arguments):
     session.run("pytest", "-n", "auto", "--dist", "worksteal", *arguments, *session.posargs)
 
 
+def all_libraries(session):
+    """Install what the tests need over all array libraries that run on a CPU."""
+    install(session, "-e", ".[torch,jax,autograd,dask,fast]", "optax", *group("tests"))
+    peers(session)
+
+
 def benchmark(session, module, *default, extras="benchmarks,torch,jax,fast"):
     install(session, "-e", f".[{extras}]")
     session.run("python", "-m", f"benchmarks.{module}", *(session.posargs or default))
@@ -40,18 +46,14 @@ def demo(session):
 @nox.session
 def tests(session):
     """All tests over all array libraries that run on a CPU, and the doctests."""
-    extras = "torch,jax,autograd,dask,fast"
-    install(session, "-e", f".[{extras}]", "optax", *group("tests"))
-    peers(session)
+    all_libraries(session)
     pytest(session)
 
 
 @nox.session
 def tests_slow(session):
     """Those that take many seconds each: shardings, exports, compiled structures, large graphs."""
-    extras = "torch,jax,autograd,dask,fast"
-    install(session, "-e", f".[{extras}]", "optax", *group("tests"))
-    peers(session)
+    all_libraries(session)
     pytest(session, "--slow", "-m", "slow", "--ignore", "tests/benchmarks")
 
 

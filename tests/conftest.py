@@ -59,3 +59,13 @@ def engine(request):
     rbgs.set_compiled(request.param == "compiled")
     yield request.param
     rbgs.set_compiled(was)
+
+
+@pytest.fixture
+def compiled():
+    """Have NumPy arrays go through the compiled engine."""
+    pytest.importorskip("numba")
+    was = rbgs.is_compiled()
+    rbgs.set_compiled(True)
+    yield
+    rbgs.set_compiled(was)

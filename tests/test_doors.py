@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from backends import Backend
 from cases import PATHWISE, name
-from doors import DOORS, through
+from doors import DOORS, assert_those_of_the_draw, through
 
 import rbgs
 
@@ -27,13 +27,7 @@ OPTIONS = {
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("estimator", PATHWISE, ids=name)
 def test_value_and_gradient_are_those_of_the_draw(door, estimator, options):
-    noise = estimator.noise(LOGITS, 1, axis=options.get("axis", -1))
-    draw = estimator.sample(LOGITS, noise=noise, **options)
-    value, gradient = through(door, estimator, LOGITS, noise, VECTOR, **options)
-    np.testing.assert_allclose(value, draw.value, atol=1e-12)
-    np.testing.assert_allclose(gradient, draw.vjp(VECTOR), atol=1e-12)
-    if not isinstance(estimator, rbgs.GumbelSoftmax):
-        assert set(np.unique(value)) == {0.0, 1.0}  # exactly
+    assert_those_of_the_draw(door, estimator, LOGITS, VECTOR, **options)
 
 
 @each_door

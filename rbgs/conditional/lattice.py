@@ -67,8 +67,8 @@ def _search(samples: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-def moved(z: Array | int, shift: Array, numbers: Array, samples: int) -> Array:
-    r"""Return :math:`\operatorname{frac}(k z / K + \Delta)`.
+def minus_coordinates(z: Array | int, shift: Array, numbers: Array, samples: int) -> Array:
+    r"""Return :math:`-\operatorname{frac}(k z / K + \Delta)`.
 
     Parameters
     ----------
@@ -84,22 +84,18 @@ def moved(z: Array | int, shift: Array, numbers: Array, samples: int) -> Array:
     Returns
     -------
     array ``(n, count, rows)``
-        The coordinates, in [0, 1).
+        The coordinates with a minus, in (-1, 0].
     """
-    return -_minus_moved(z, shift, numbers, samples)
-
-
-def lattice_exponentials(z: Array, shift: Array, numbers: Array, samples: int) -> Array:
-    """Return the exponentials ``-log(1 - u)`` of the points of a lattice: as `moved` does."""
-    xp, eps = array_namespace(shift), array_namespace(shift).finfo(shift.dtype).eps
-    below = _minus_moved(z, shift, numbers, samples)
-    # The digits that the sum has lost, from another element: small ones hang on them.
-    below = in_place(sub, below, (xp.roll(shift, 1, axis=0) * (eps / 2))[:, None, :])
-    return -xp.log1p(clamp(below, low=eps / 2 - 1))
-
-
-def _minus_moved(z: Array | int, shift: Array, numbers: Array, samples: int) -> Array:
     xp = array_namespace(shift)
     multiples = (numbers[:, None] * (z if isinstance(z, int) else z[:, None, :])) % samples
     total = xp.astype(multiples, shift.dtype) / samples + shift[:, None, :]
     return in_place(sub, xp.floor(total), total)
+
+
+def lattice_exponentials(z: Array, shift: Array, numbers: Array, samples: int) -> Array:
+    """Return the exponentials ``-log(1 - u)`` of the points of a lattice."""
+    xp, eps = array_namespace(shift), array_namespace(shift).finfo(shift.dtype).eps
+    below = minus_coordinates(z, shift, numbers, samples)
+    # The digits that the sum has lost, from another element: small ones hang on them.
+    below = in_place(sub, below, (xp.roll(shift, 1, axis=0) * (eps / 2))[:, None, :])
+    return -xp.log1p(clamp(below, low=eps / 2 - 1))

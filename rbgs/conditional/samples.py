@@ -4,6 +4,7 @@ Nothing of the size of the samples is stored: the points are computed again for 
 by block, from arrays of the size of the logits.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from operator import mul, truediv
 from typing import Any, TypeAlias, TypeVar
@@ -20,7 +21,7 @@ from rbgs.arrays.simplex import clamp, one_hot
 from rbgs.arrays.tracing import is_traced
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.conditional import control_variate
-from rbgs.conditional.lattice import generators, lattice_exponentials, moved
+from rbgs.conditional.lattice import generators, lattice_exponentials, minus_coordinates
 from rbgs.conditional.race import race_rates, relative_weights
 from rbgs.draw import matrix_of
 from rbgs.random.noise import exponential
@@ -69,15 +70,7 @@ class ConditionalSamples:
         engine = engine_for(self.log_probs)
         if engine is not None:
             return engine.product(self, vector)
-        xp = array_namespace(self.log_probs)
-        if is_traced(self.log_probs) or is_jax_namespace(xp):
-            return _product(self, vector)  # the compiler divides the work
-        return over_rows(
-            xp,
-            vector.shape[1],
-            rows_per_block(vector, self.samples, int(vector.shape[0])),
-            lambda rows: _product(of_rows(self, rows), vector[:, rows]),
-        )
+        return product_by_rows(_product, self, vector, int(vector.shape[0]))
 
     def matrix(self) -> Array:
         """Return the operator as matrices ``(rows, n, n)``."""
@@ -94,8 +87,26 @@ class ConditionalSamples:
         return weights / xp.sum(weights, axis=0)
 
 
-def of_rows(points: Points, rows: slice) -> Points:
-    """Return the part of points, a dataclass whose arrays have rows along the last axis."""
+def product_by_rows(
+    product: Callable[[Points, Array], Array], points: Points, vector: Array, size: int
+) -> Array:
+    """Return the product of points with a vector, rows block by block.
+
+    A row has ``size`` numbers a sample; the arrays of the points have rows along the last axis.
+    """
+    xp = array_namespace(vector)
+    if is_traced(points.log_probs) or is_traced(vector) or is_jax_namespace(xp):
+        return product(points, vector)  # the compiler divides the work
+    return over_rows(
+        xp,
+        vector.shape[1],
+        rows_per_block(vector, points.samples, size),
+        lambda rows: product(_of_rows(points, rows), vector[:, rows]),
+    )
+
+
+def _of_rows(points: Points, rows: slice) -> Points:
+    """Return the part of points."""
     taken: dict[str, Any] = {}
     for field in fields(points):
         x = getattr(points, field.name)
@@ -200,11 +211,10 @@ class _Sampler:
         if self.generators is not None and self.shift is not None:
             samples = self.points.samples
             exponentials = lattice_exponentials(self.generators, self.shift, numbers, samples)
-            of_winner = moved(
-                1, xp.sum(self.winner * self.shift, axis=0)[None, :], numbers, samples
-            )
+            of_winner = xp.sum(self.winner * self.shift, axis=0)[None, :]
+            below = minus_coordinates(1, of_winner, numbers, samples)
             # An exponential of 0 would divide by it.
-            of_winner = -xp.log1p(-clamp(of_winner, low=xp.finfo(self.rates.dtype).eps / 4))
+            of_winner = -xp.log1p(clamp(below, high=-xp.finfo(self.rates.dtype).eps / 4))
             return self._relative(in_place(truediv, exponentials, of_winner))
         drawn = uniforms(self.points.key, numbers, self.rates.shape[0], self.rates.dtype)
         return self._relative(self._over_winner(exponential(drawn)))

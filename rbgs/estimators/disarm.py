@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.namespaces import array_namespace
+from rbgs.arrays.ordering import argsort, picked
 from rbgs.arrays.rows import Rows
 from rbgs.arrays.simplex import clamp, cumulative_sum, first_largest
 from rbgs.arrays.typing import Array
@@ -62,7 +63,7 @@ class DisARM(ScoreFunctionEstimator):
         # The second comparison is 1 - u < s, but leaves no gap at s = 1/2.
         for taken in (uniforms < broken, uniforms >= 1 - broken):
             place = first_largest(xp.astype(taken | is_last, log_probs.dtype))
-            drawn.append(xp.take_along_axis(order, place[None, :], axis=0)[0, :])
+            drawn.append(picked(order, place[None, :])[0, :])
         index = xp.concat(drawn, axis=0)
         rows = rows.repeat(2)
         return Race(rows, index, rows.one_hot(index), None)
@@ -92,7 +93,7 @@ class DisARM(ScoreFunctionEstimator):
 def _stick(log_probs: Array) -> tuple[Array, Array]:
     """Return the categories in ascending order, and the share that each breaks off the stick."""
     xp = array_namespace(log_probs)
-    order = xp.argsort(log_probs, axis=0)
-    p = xp.exp(xp.take_along_axis(log_probs, order, axis=0))
+    order = argsort(log_probs)
+    p = xp.exp(picked(log_probs, order))
     left = xp.flip(cumulative_sum(xp.flip(p, axis=0)), axis=0)
     return order, p / left

@@ -11,10 +11,8 @@ from rbgs.arrays.scalars import are_equal, is_array
 from rbgs.arrays.typing import Array
 from rbgs.draw import Operator
 from rbgs.estimators.loss import Loss
-from rbgs.structures.categorical import Categorical
+from rbgs.structures.categorical import CATEGORICAL
 from rbgs.structures.structure import Outcome, Race, Structure
-
-CATEGORICAL = Categorical()
 
 
 class Hooks(ABC):
@@ -29,8 +27,8 @@ class Hooks(ABC):
     def _hyperparameters(self) -> dict[str, Any]:
         """Return those that matter, by name."""
         known = {field.name: getattr(self, field.name) for field in fields(cast(Any, self))}
-        if known.get("structure", 0) is None:
-            del known["structure"]
+        if known.get("structure") is None:
+            known.pop("structure", None)
         return known
 
     def __repr__(self) -> str:

@@ -12,8 +12,8 @@ from rbgs.arrays.tracing import constant_when_compiled
 from rbgs.arrays.typing import Array, Generator, Temperature
 from rbgs.draw import Operator
 from rbgs.estimators.base import Estimator, check_estimator
-from rbgs.estimators.hooks import CATEGORICAL
 from rbgs.random.noise import exponential
+from rbgs.structures.categorical import CATEGORICAL
 from rbgs.structures.structure import Outcome, Race
 
 

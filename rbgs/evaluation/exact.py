@@ -10,8 +10,8 @@ from rbgs.arrays.oracle import Answer, evaluate
 from rbgs.arrays.rows import read_logits
 from rbgs.arrays.settings import own_settings
 from rbgs.arrays.typing import Array, Oracle
-from rbgs.estimators.hooks import CATEGORICAL
 from rbgs.evaluation.outcomes import JointOutcomes, Outcomes, check_enumerable
+from rbgs.structures.categorical import CATEGORICAL
 from rbgs.structures.structure import Structure, check_structure
 
 # Elements of the values that the oracle is given at once.

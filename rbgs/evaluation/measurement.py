@@ -14,7 +14,6 @@ from rbgs.arrays.rows import read_logits
 from rbgs.arrays.settings import own_settings
 from rbgs.arrays.typing import Array, Generator, Namespace, Oracle
 from rbgs.estimators.base import Estimator, check_estimator
-from rbgs.estimators.hooks import CATEGORICAL
 from rbgs.evaluation.comparison import Moments
 from rbgs.evaluation.exact import exact_gradient
 from rbgs.evaluation.outcomes import JointOutcomes
@@ -28,6 +27,7 @@ from rbgs.evaluation.statistics import (
 )
 from rbgs.random.noise import split
 from rbgs.random.source import check_source
+from rbgs.structures.categorical import CATEGORICAL
 from rbgs.structures.structure import Structure
 
 # Draws are dealt to groups, whose spread gives the standard errors; within a group they are taken

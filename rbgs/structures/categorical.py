@@ -92,6 +92,9 @@ class Categorical(Structure):
         return array_namespace(value).argmax(value, axis=axis)
 
 
+CATEGORICAL = Categorical()
+
+
 def default_samples(n: int) -> int:
     """Return how many points are drawn if the caller does not say."""
     return _MANY if n < _MANY_ELEMENTS else _FEW

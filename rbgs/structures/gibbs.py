@@ -53,23 +53,21 @@ def frequency_count(n: int, k: int, eps: float) -> int:
 
 @dataclass(frozen=True)
 class Coins:
-    """Independent coins: p and 1 - p, and their product q, of the shape of the utilities."""
+    """Independent coins: p, and its product with 1 - p, of the shape of the utilities."""
 
     heads: Array
-    tails: Array
     variances: Array
 
-    @classmethod
-    def at(cls, utilities: Array, shift: Array) -> "Coins":
-        """Return those with p = σ(u - c)."""
-        xp = array_namespace(utilities)
-        x = utilities - shift
-        small = xp.exp(-xp.abs(x))
-        large = 1 / (1 + small)
-        small = small * large
-        is_likely = x > 0
-        heads, tails = xp.where(is_likely, large, small), xp.where(is_likely, small, large)
-        return cls(heads, tails, small * large)
+
+def _toss(utilities: Array, shift: Array) -> tuple[Array, Array, Array]:
+    """Return p = σ(u - c), 1 - p, and their product."""
+    xp = array_namespace(utilities)
+    x = utilities - shift
+    small = xp.exp(-xp.abs(x))
+    large = 1 / (1 + small)
+    small = small * large
+    is_likely = x > 0
+    return xp.where(is_likely, large, small), xp.where(is_likely, small, large), small * large
 
 
 def coins(utilities: Array, taken: Array) -> Coins:
@@ -93,20 +91,23 @@ def coins(utilities: Array, taken: Array) -> Coins:
     shift = first_beyond / 2
     tiny = xp.finfo(utilities.dtype).smallest_normal
     for _ in range(_NEWTON_STEPS):
-        found = Coins.at(near, shift)
-        false_tails = clamp(xp.sum(xp.where(taken, found.tails, 0.0), axis=0), low=tiny)
-        false_heads = clamp(xp.sum(xp.where(taken, 0.0, found.heads), axis=0), low=tiny)
-        of_tails = xp.sum(xp.where(taken, found.variances, 0.0), axis=0) / false_tails
-        of_heads = xp.sum(xp.where(taken, 0.0, found.variances), axis=0) / false_heads
+        heads, tails, variances = _toss(near, shift)
+        false_tails = clamp(xp.sum(xp.where(taken, tails, 0.0), axis=0), low=tiny)
+        false_heads = clamp(xp.sum(xp.where(taken, 0.0, heads), axis=0), low=tiny)
+        of_tails = xp.sum(xp.where(taken, variances, 0.0), axis=0) / false_tails
+        of_heads = xp.sum(xp.where(taken, 0.0, variances), axis=0) / false_heads
         slope = clamp(of_tails + of_heads, low=1.0)
         shift = shift + xp.log(false_heads / false_tails) / slope
-    found = Coins.at(near, shift)
+    heads, _, variances = _toss(near, shift)
     is_allowed = utilities > -math.inf
-    return Coins(
-        xp.where(is_allowed, found.heads, 0.0),
-        xp.where(is_allowed, found.tails, 1.0),
-        xp.where(is_allowed, found.variances, 0.0),
-    )
+    return Coins(xp.where(is_allowed, heads, 0.0), xp.where(is_allowed, variances, 0.0))
+
+
+def centred(found: Coins, vector: Array) -> Array:
+    """Return a vector without its mean under q: no relaxation sees what elements have in common."""
+    xp, q = array_namespace(vector), found.variances
+    tiny = xp.finfo(q.dtype).smallest_normal
+    return vector - xp.sum(q * vector, axis=0) / clamp(xp.sum(q, axis=0), low=tiny)
 
 
 def marginals(found: Coins, k: int) -> Array:
@@ -131,9 +132,7 @@ def marginals(found: Coins, k: int) -> Array:
 def covariance_product(found: Coins, k: int, vector: Array) -> Array:
     """Return the covariance of coins, given that k of them show 1, times a vector."""
     xp, q = array_namespace(found.heads), found.variances
-    tiny = xp.finfo(q.dtype).smallest_normal
-    # The covariance does not see what all elements have in common.
-    vector = vector - xp.sum(q * vector, axis=0) / clamp(xp.sum(q, axis=0), low=tiny)
+    vector = centred(found, vector)
     of_vector, (angles, size) = q * vector, _angles(found, k)
 
     def transform(_: Any, block: tuple[Array, ...]) -> tuple[Any, tuple[Array, ...]]:
@@ -206,22 +205,21 @@ def _inverse(found: Coins, angles: Array) -> Complex:
 def _product(found: Coins, angles: Array, k: int) -> Complex:
     """Return the product of d over the elements, times z to the power -k: ``(f, count, rows)``."""
     xp = array_namespace(angles)
-    x = _coordinates(found, angles)
-    while (n := x[0].shape[1]) > 1:
+    re, im = _coordinates(found, angles)
+    while (n := re.shape[1]) > 1:
+        half, rest = n // 2, n - n % 2
         first, second = (
-            (x[0][:, part, ...], x[1][:, part, ...])
-            for part in (slice(0, n // 2), slice(n // 2, n - n % 2))
+            (re[:, part, ...], im[:, part, ...]) for part in (slice(0, half), slice(half, rest))
         )
-        x = (
-            _times(first, second)
-            if n % 2 == 0
-            else tuple(
-                xp.concat([part, rest[:, -1:, ...]], axis=1)
-                for part, rest in zip(_times(first, second), x, strict=True)
+        product = _times(first, second)
+        if n % 2:
+            product = tuple(
+                xp.concat([part, x[:, -1:, ...]], axis=1)
+                for part, x in zip(product, (re, im), strict=True)
             )
-        )
+        re, im = product
     power = (xp.cos(k * angles), -xp.sin(k * angles))
-    return _times((x[0][:, 0, ...], x[1][:, 0, ...]), power)
+    return _times((re[:, 0, ...], im[:, 0, ...]), power)
 
 
 def _weights(re: Array, im: Array) -> Complex:

@@ -7,18 +7,15 @@ As for a categorical variable nothing of the size of the samples is stored: see
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from array_api_compat import is_jax_namespace
-
 from rbgs.arrays.devices import device
-from rbgs.arrays.loops import over_rows, over_samples, rows_per_block, samples_per_block
+from rbgs.arrays.loops import over_samples, samples_per_block
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.ordering import picked
 from rbgs.arrays.rows import nan_unless
 from rbgs.arrays.simplex import clamp
-from rbgs.arrays.tracing import is_traced
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.conditional.lattice import generators, lattice_exponentials
-from rbgs.conditional.samples import of_rows
+from rbgs.conditional.samples import product_by_rows
 from rbgs.draw import matrix_of
 from rbgs.random.noise import exponential
 from rbgs.random.threefry import uniforms
@@ -84,16 +81,7 @@ class TraceSamples:
         compiled = self.structure.compiled_product(self, vector)
         if compiled is not None:
             return compiled
-        xp = array_namespace(vector)
-        if is_traced(vector) or is_jax_namespace(xp):
-            return _product(self, vector)  # the compiler divides the work
-        size = self.structure.size(int(vector.shape[0]))
-        return over_rows(
-            xp,
-            vector.shape[1],
-            rows_per_block(vector, self.samples, size),
-            lambda rows: _product(of_rows(self, rows), vector[:, rows]),
-        )
+        return product_by_rows(_product, self, vector, self.structure.size(int(vector.shape[0])))
 
     def matrix(self) -> Array:
         """Return the operator as matrices ``(rows, n, n)``."""

@@ -167,11 +167,12 @@ class SpanningTree(Matroid):
         """Return the derivative of `point` times a vector."""
         xp, taken = array_namespace(utilities), trace.taken[:, None, :]
         # The derivative does not see what all edges have in common; a forbidden one has no say.
-        vector = vector - xp.mean(picked(vector, trace.order[:, None, :]), axis=0)
+        of_tree = picked(vector, trace.order[:, None, :])
+        mean = xp.mean(of_tree, axis=0)
         paths, of_paths, inverted = self._inverse(utilities, trace)
         missing = matmul(of_paths, inverted)
-        of_tree = xp.moveaxis(picked(vector, trace.order[:, None, :]), 0, -1)[..., None, :]
-        of_others = xp.moveaxis(xp.where(taken, 0.0, vector), 0, -1)
+        of_tree = xp.moveaxis(of_tree - mean, 0, -1)[..., None, :]
+        of_others = xp.moveaxis(xp.where(taken, 0.0, vector - mean), 0, -1)
         weighted = matmul(xp.matrix_transpose(paths), of_others[..., None] * paths)
         spread = matmul(inverted, matmul(weighted, inverted))
         both = spread + matmul(inverted * of_tree, inverted)

@@ -19,7 +19,7 @@ class Outcome:
 
     ``temperature`` is a float or an array ``(rows,)``; 1 if the estimator has none. ``index`` says
     what came out, anything in rows that are not valid: the winner ``(rows,)``, or the
-    :class:`~rbgs.structures.matroid.Trace` of another structure (None where it was given and
+    :class:`~rbgs.structures.trace.Trace` of another structure (None where it was given and
     nothing hangs on its order). ``winner`` is its 0/1 vector ``(n, rows)``; ``exponentials`` are
     standard ones independent of it, and ``key`` seeds further ones (both None if they are not
     needed).
@@ -146,11 +146,8 @@ class Structure(ABC):
 def check_structure(name: str, structure: Any) -> None:
     """Raise unless ``structure`` is one, or None for a category."""
     if not isinstance(structure, Structure | None):
-        given = (
-            f"the class {structure.__name__}"
-            if isinstance(structure, type)
-            else (f"a {type(structure).__name__}")
-        )
+        is_class = isinstance(structure, type)
+        given = f"the class {structure.__name__}" if is_class else f"a {type(structure).__name__}"
         raise TypeError(
             f"{name} is {given}; one such as rbgs.Subset(3) or rbgs.SpanningTree(edges) is wanted"
         )

@@ -15,7 +15,7 @@ from rbgs.arrays.ordering import argsort, cumulative_log_sum_exp, log_add_exp, l
 from rbgs.arrays.rows import Rows
 from rbgs.arrays.simplex import clamp
 from rbgs.arrays.typing import Array
-from rbgs.structures.gibbs import coins, covariance_product, marginals
+from rbgs.structures.gibbs import centred, coins, covariance_product, marginals
 from rbgs.structures.matroid import Matroid, State
 from rbgs.structures.points import TraceSamples
 from rbgs.structures.structure import Race
@@ -170,12 +170,9 @@ class Subset(Matroid):
 
     def product(self, utilities: Array, trace: Trace, vector: Array) -> Array:
         """Return the derivative of `point` times a vector."""
-        xp = array_namespace(utilities)
         if self.k == utilities.shape[0]:  # there is no choice
-            return xp.zeros_like(utilities)
+            return array_namespace(utilities).zeros_like(utilities)
         found = coins(utilities, trace.taken[:, None, :])
         if self.relaxation == "gibbs":
             return covariance_product(found, self.k, vector)
-        q = found.variances
-        tiny = xp.finfo(q.dtype).smallest_normal
-        return q * (vector - xp.sum(q * vector, axis=0) / clamp(xp.sum(q, axis=0), low=tiny))
+        return found.variances * centred(found, vector)

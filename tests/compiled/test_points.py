@@ -4,19 +4,10 @@ import numpy as np
 import pytest
 from cases import softmax
 
-import rbgs
 from rbgs.arrays import loops
 from rbgs.draw import FixedPoints, WeightedPoints
 
-pytest.importorskip("numba")
-
-
-@pytest.fixture(autouse=True)
-def _engine():
-    was = rbgs.is_compiled()
-    rbgs.set_compiled(True)
-    yield
-    rbgs.set_compiled(was)
+pytestmark = pytest.mark.usefixtures("compiled")
 
 
 def some(n, rows, dtype, scale=1.0):

@@ -13,17 +13,9 @@ from rbgs.arrays.rows import normalise
 from rbgs.random.noise import exponential
 from rbgs.structures.points import TraceSamples
 
-pytest.importorskip("numba")
+pytestmark = pytest.mark.usefixtures("compiled")
 
 DTYPES = [(np.float32, 1e-5), (np.float64, 1e-12)]
-
-
-@pytest.fixture(autouse=True)
-def _engine():
-    was = rbgs.is_compiled()
-    rbgs.set_compiled(True)
-    yield
-    rbgs.set_compiled(was)
 
 
 def drawn(n, k, rows, dtype, samples=4, temperature=0.5, relaxation="gibbs", scale=2.0):

@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 import pytest
 from backends import Backend
-from doors import DOORS, FRAMEWORKS, Framework, through
+from doors import DOORS, FRAMEWORKS, Framework, assert_those_of_the_draw, through
 
 import rbgs
 
@@ -36,13 +36,7 @@ def test_value_and_gradient_are_those_of_the_draw(door, options, estimator):
     logits, vector = LOGITS, VECTOR
     if options.get("axis") == 1:
         logits, vector = (np.ascontiguousarray(np.moveaxis(x, -1, 1)) for x in (logits, vector))
-    noise = estimator.noise(logits, 1, axis=options.get("axis", -1))
-    draw = estimator.sample(logits, noise=noise, **options)
-    value, gradient = through(door, estimator, logits, noise, vector, **options)
-    np.testing.assert_allclose(value, draw.value, atol=1e-12)
-    np.testing.assert_allclose(gradient, draw.vjp(vector), atol=1e-12)
-    if not isinstance(estimator, rbgs.GumbelSoftmax):
-        assert set(np.unique(value)) == {0.0, 1.0}  # exactly
+    assert_those_of_the_draw(door, estimator, logits, vector, **options)
 
 
 @pytest.mark.parametrize("structure", [SUBSET, TREE], ids=["subset", "tree"])

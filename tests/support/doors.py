@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from backends import Backend
 
+import rbgs
+
 
 def _torch(estimator, logits, noise, vector, **options):
     torch = importlib.import_module("torch")
@@ -61,6 +63,17 @@ def through(door, *arguments, **options):
     """Return value and vector-Jacobian product of a sample through a door, as NumPy arrays."""
     pytest.importorskip(door)
     return DOORS[door](*arguments, **options)
+
+
+def assert_those_of_the_draw(door, estimator, logits, vector, **options):
+    """Assert that value and gradient through a door are those of the draw for the same noise."""
+    noise = estimator.noise(logits, 1, axis=options.get("axis", -1))
+    draw = estimator.sample(logits, noise=noise, **options)
+    value, gradient = through(door, estimator, logits, noise, vector, **options)
+    np.testing.assert_allclose(value, draw.value, atol=1e-12)
+    np.testing.assert_allclose(gradient, draw.vjp(vector), atol=1e-12)
+    if not isinstance(estimator, rbgs.GumbelSoftmax):
+        assert set(np.unique(value)) == {0.0, 1.0}  # exactly
 
 
 class Framework:
