@@ -19,35 +19,72 @@ from rbgs.structures.structure import Outcome
 
 
 class Estimator(Hooks):
-    """A gradient estimator for one categorical variable per row of logits.
+    r"""A gradient estimator for one categorical variable per row of logits.
+
+    Logits :math:`\theta` of n categories have the probabilities
+    :math:`p = \operatorname{softmax}(\theta)`, and the outcome
+    :math:`D \sim \operatorname{Cat}(p)` is one-hot. Estimated is, for a loss f,
+
+    .. math:: \nabla_\theta E[f(D)] = E\Big[f(D) \nabla_\theta \log p(D)
+        + \frac{\partial f(D)}{\partial \theta}\Big]
+
+    (eq. 2), either from values of f, or by a symmetric operator A, made for each outcome, that
+    takes the gradient of f for D to one for the logits.
 
     A subclass is a frozen dataclass of hyperparameters, with ``eq=False`` and ``repr=False``. It is
     hashable, and so a static argument under ``jax.jit``, unless one of them is an array. Two are
     equal if all that matters is, arrays element by element.
+
+    References
+    ----------
+    Paulus, Maddison, Krause (2021). Rao-Blackwellizing the straight-through Gumbel-softmax
+    gradient estimator. ICLR.
+
+    Examples
+    --------
+    >>> import rbgs
+    >>> estimator = rbgs.GumbelRao(temperature=1)
+    >>> isinstance(estimator, rbgs.Estimator)
+    True
+    >>> estimator == rbgs.GumbelRao(1.0), estimator == rbgs.GumbelRao(0.5)
+    (True, False)
     """
 
     @instead_of(dim="axis", generator="rng", key="rng")
     @with_own_settings
     def noise(self, logits: Array, rng: Generator, *, axis: int = -1) -> Array:
-        """Draw the noise that makes :meth:`sample` a pure function.
+        r"""Draw the noise that makes :meth:`sample` a pure function.
+
+        The noise U makes the exponentials :math:`E_j = -\log(1 - U_j)` of a race, whose winner is
+        the outcome, :math:`i = \arg\min_j E_j / p_j = \arg\max_j (\theta_j + G_j)` with the
+        Gumbels :math:`G_j = -\log E_j` (Jang et al. 2017, eq. 1).
 
         Parameters
         ----------
-        logits : floating array
-            Logits with ``n`` categories along ``axis``; only shape, dtype and device matter.
+        logits : floating array ``(..., n)``
+            Logits with n categories along ``axis``; only shape, dtype and device matter.
         rng : generator, key or int seed
-            See :meth:`sample`.
+            A generator or key of the library of the logits; a NumPy generator, an int seed or a
+            :class:`~rbgs.Key` serves every library.
         axis : int
             The category axis.
 
         Returns
         -------
-        array
-            iid uniforms on [0, 1], shaped like the logits. Some estimators differ: Monte Carlo
-            :class:`~rbgs.GumbelRao` with more than one sample has ``n + 2`` along ``axis``, the
-            last two seeding its generator; :class:`~rbgs.Reinforce` with several samples and
-            :class:`~rbgs.Systematic` have their draws along a leading axis, and the latter one
-            uniform more along ``axis``.
+        floating array ``(..., n)``
+            Independent uniforms on [0, 1], shaped like the logits, at least float32. Some
+            estimators differ: Monte Carlo :class:`~rbgs.GumbelRao` with more than one sample has
+            n + 2 along ``axis``, the last two seeding its generator; :class:`~rbgs.Reinforce` with
+            several samples and :class:`~rbgs.Systematic` have their draws along a leading axis,
+            and the latter one uniform more along ``axis``.
+
+        Raises
+        ------
+        TypeError
+            The logits are not a real floating array of a known library, or ``rng`` is not a source
+            of randomness for it.
+        ValueError
+            There are no categories, or the axis is out of range.
 
         Examples
         --------
@@ -76,7 +113,16 @@ class Estimator(Hooks):
         mask: Array | None = None,
         axis: int = -1,
     ) -> Draw:
-        """Draw an outcome for each row of logits, with the derivative this estimator gives it.
+        r"""Draw an outcome for each row of logits, with the derivative this estimator gives it.
+
+        The value is the one-hot :math:`D \sim \operatorname{Cat}(\operatorname{softmax}(\theta))`
+        (or relaxed, for :class:`~rbgs.GumbelSoftmax`), the derivative a symmetric operator
+
+        .. math:: A = \sum_m w_m J_\tau(s_m), \quad
+            J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau
+
+        over points :math:`s_m` of the simplex and weights :math:`w_m` that are the estimator's
+        (Paulus et al. 2021, eq. 4 to 10). Estimators from values of the loss have none.
 
         Parameters
         ----------
@@ -86,13 +132,14 @@ class Estimator(Hooks):
         rng : generator, key or int seed, optional
             A ``numpy.random.Generator``, a ``torch.Generator``, a JAX key or a
             ``cupy.random.Generator`` for logits of that library; a NumPy generator, an int seed
-            or a :class:`~rbgs.Key` serves every library (SPEC 7). Required unless ``noise`` is
-            given or none is needed.
-        noise : array, optional
+            or a :class:`~rbgs.Key` serves every library. Required unless ``noise`` is given or none
+            is needed.
+        noise : floating array ``(..., n)``, optional
             Uniforms from :meth:`noise`. The same noise gives the same result in every library.
-        index : integer array ``(...,)`` or int, optional
+        index : int array ``(...,)`` or int, optional
             Condition on this outcome instead of drawing one; an array without axes is for all rows.
-        mask : bool array, optional
+            Of a structure, its elements: 0 and 1, shaped like the logits.
+        mask : bool array ``(..., n)``, optional
             True where a category is allowed; broadcasts against the logits. False equals a logit
             of -inf.
         axis : int
@@ -117,6 +164,23 @@ class Estimator(Hooks):
         or has probability zero, with noise outside [0, 1], or with a traced temperature that the
         estimator would refuse, gets the value NaN, the derivative NaN and the index -1. Other rows
         are not touched.
+
+        Examples
+        --------
+        >>> import numpy as np, rbgs
+        >>> logits = np.asarray([[0.5, 1.0, -0.5], [0.0, 0.0, 2.0]])
+        >>> draw = rbgs.GumbelRao(temperature=0.5).sample(logits, rng=3)
+        >>> draw.value
+        array([[1., 0., 0.],
+               [0., 0., 1.]])
+        >>> draw.vjp(np.asarray([[1.0, 2.0, 3.0], [1.0, 0.0, -1.0]])).shape
+        (2, 3)
+
+        A category that is not allowed never comes out:
+
+        >>> mask = np.asarray([True, True, False])
+        >>> rbgs.GumbelRao(temperature=0.5).sample(logits, rng=3, mask=mask).value[:, 2]
+        array([0., 0.])
         """
         outcome, operator, value = self._drawing(
             logits, rng, noise, index, mask, check_logits(logits, axis)
@@ -184,16 +248,29 @@ class Estimator(Hooks):
 
         .. math:: A\,\frac{\partial f}{\partial D} + \frac{\partial f}{\partial \theta}
 
-        with the operator :math:`A` of the draw; the second term (eq. 2 of the paper) is there if
-        the oracle gives it.
+        with the operator :math:`A` of the draw, or, from values of the loss, with what the
+        estimator has in place of the first term. The second one (Paulus et al. 2021, eq. 2) is
+        there if the oracle gives it.
 
         Parameters
         ----------
         oracle : callable
-            ``oracle(value)`` returns the loss ``(...,)`` and its gradient for the value
-            ``(..., n)``, and optionally as a third item its direct gradient for the logits.
-        logits, rng, noise, index, mask, axis
+            A function that returns a loss and its gradient: ``oracle(value)`` gives the loss
+            ``(...,)`` and its gradient for the value ``(..., n)``, and optionally as a third item
+            its direct gradient for the logits. The loss may lack the last axes of the batch: all
+            variables along them share it.
+        logits : floating array ``(..., n)``
+            Unnormalised log-probabilities; -inf forbids a category.
+        rng : generator, key or int seed, optional
             As in :meth:`sample`.
+        noise : floating array ``(..., n)``, optional
+            Uniforms from :meth:`noise`, instead of ``rng``.
+        index : int array ``(...,)`` or int, optional
+            Condition on this outcome instead of drawing one.
+        mask : bool array ``(..., n)``, optional
+            True where a category is allowed.
+        axis : int
+            The category axis.
 
         Returns
         -------

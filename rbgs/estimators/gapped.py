@@ -26,7 +26,7 @@ class GappedStraightThrough(Estimator):
 
     Parameters
     ----------
-    temperature : float or array
+    temperature : float or array ``(...,)``
         :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
         the batch.
     gap : float or "p"

@@ -30,7 +30,7 @@ class GumbelRao(Estimator):
 
     Parameters
     ----------
-    temperature : float or array
+    temperature : float or array ``(...,)``
         :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
         the batch. The number 0 is the limit :math:`\tau \to 0` in closed form,
         :math:`2 J_1(\frac{1}{2}(p + D)) - \frac{1}{2} J_1(p)`, which needs no samples.

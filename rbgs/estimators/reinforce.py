@@ -24,14 +24,14 @@ class Reinforce(ScoreFunctionEstimator):
 
     Parameters
     ----------
-    baseline : None, float, array, RunningMean or "leave_one_out"
+    baseline : None, float, array ``(...,)``, RunningMean or "leave_one_out"
         The baseline b: none; a constant; an array that broadcasts against the losses; the running
         mean of the losses of earlier calls, as in the paper; or for each draw the mean loss of the
         others, which needs ``samples`` of at least 2. A learned baseline is an array.
     samples : int
         Outcomes drawn, and losses evaluated, for one estimate, which is the mean over them. Above
         1 they lie along a new leading axis of the value that the oracle gets.
-    scale : float, array or RunningDeviation
+    scale : float, array ``(...,)`` or RunningDeviation
         NVIL's variance normalisation: the signal is divided by :math:`\max(1, \sigma)`,
         :math:`\sigma` a constant, an array that broadcasts against the losses, or the running
         standard deviation of the signals of earlier calls. That changes the length of the estimate,

@@ -27,7 +27,7 @@ class ReinMax(Estimator):
 
     Parameters
     ----------
-    temperature : float or array
+    temperature : float or array ``(...,)``
         :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
         the batch. At 1 the estimator is the limit of Gumbel-Rao, ``GumbelRao(0)``; the authors
         advise 1 and above.
@@ -83,7 +83,7 @@ class ReinMaxRao(Estimator):
 
     Parameters
     ----------
-    temperature : float or array
+    temperature : float or array ``(...,)``
         :math:`\tau > 0`, of the first term alone. Any kind of number is kept as a Python float; an
         array broadcasts against the batch. On losses that are quadratic or cubic the bias is least
         near 0.5; at 1 the variance is half to two thirds of that of :class:`~rbgs.ReinMax`.

@@ -19,7 +19,7 @@ class GumbelSoftmax(Estimator):
 
     Parameters
     ----------
-    temperature : float or array
+    temperature : float or array ``(...,)``
         :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
         the batch.
     structure : Subset, SpanningTree, ..., optional

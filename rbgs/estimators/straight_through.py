@@ -19,7 +19,7 @@ class StraightThrough(Estimator):
 
     Parameters
     ----------
-    temperature : float or array
+    temperature : float or array ``(...,)``
         :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
         the batch. The classic choice is 1.
     structure : Subset, SpanningTree, ..., optional
@@ -72,7 +72,7 @@ class StraightThroughGumbelSoftmax(Estimator):
 
     Parameters
     ----------
-    temperature : float or array
+    temperature : float or array ``(...,)``
         :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
         the batch.
     structure : Subset, SpanningTree, ..., optional

@@ -88,7 +88,14 @@ class Systematic(Estimator):
 
     @property
     def temperature(self) -> Temperature:
-        """That of the estimator; 1 if it has none."""
+        """That of the estimator; 1 if it has none.
+
+        Examples
+        --------
+        >>> import rbgs
+        >>> rbgs.Systematic(rbgs.GumbelRao(0.5), draws=4).temperature
+        0.5
+        """
         temperature: Temperature = getattr(self.estimator, "temperature", 1.0)
         return temperature
 

@@ -56,10 +56,15 @@ class SpanningTree(Matroid):
 
     Parameters
     ----------
-    edges : integer array ``(m, 2)``
+    edges : int array ``(m, 2)``
         The two ends of each edge: vertices are numbered from 0, and each of them has an edge. There
         may be several edges between the same two. Pairs in a list or any other iterable will do; an
         ``edge_index`` of shape (2, m) is to be transposed.
+
+    Attributes
+    ----------
+    vertices : int
+        How many vertices the graph has.
 
     Raises
     ------
