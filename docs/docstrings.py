@@ -33,11 +33,11 @@ RESULTS = ("Comparison", "Draw", "LazyDraw", "Moments", "Tuning")
 _ARRAY = re.compile(r"\b(array|tensor)\b", flags=re.IGNORECASE)
 _SHAPE = re.compile(r"``\(.*\)``")
 _FORMULA = re.compile(r":math:`|^\.\. math::", flags=re.MULTILINE)
-_CITATION = re.compile(r"\((19|20)\d\d\)[^.]*\b(eq\.|section|theorem|algorithm)\s+\d")
+_CITATION = re.compile(r"\b(19|20)\d\d\W+(eq\.|section|theorem|algorithm|figure) \d")
 
 
 def public_modules() -> list[str]:
-    """Return the modules with an ``__all__``; that of the compiled engine is its own affair."""
+    """Return the modules with an ``__all__``; those of the compiled engine are for rbgs alone."""
     root = Path(rbgs.__file__).parent
     files = [path for path in root.rglob("*.py") if path.parent != root / "compiled"]
     public = [path for path in files if re.search(r"^__all__", path.read_text(), re.MULTILINE)]
@@ -45,34 +45,31 @@ def public_modules() -> list[str]:
     return sorted(".".join(part for part in each if part != "__init__") for each in parts)
 
 
-def public_objects() -> dict[str, Any]:
-    """Return all that is public, by its full name."""
-    modules = [import_module(name) for name in public_modules()]
-    exported = {f"{m.__name__}.{name}": getattr(m, name) for m in modules for name in m.__all__}
+def public_objects(module: str) -> dict[str, Any]:
+    """Return all that is public in a module, by its full name."""
+    public = import_module(module)
+    exported = {f"{module}.{name}": getattr(public, name) for name in public.__all__}
     classes = {name: x for name, x in exported.items() if inspect.isclass(x)}
+    described = {getattr(rbgs, name) for name in rbgs.__all__} | set(classes.values())
     members = {
         f"{name}.{member}": x
         for name, cls in classes.items()
         if not issubclass(cls, Structure)
-        for member, x in _members(cls, set(classes.values()) - {cls})
+        for member, x in _members(cls, described - {cls})
     }
     return exported | members
 
 
-def _members(cls: type, elsewhere: set[type]) -> Iterator[tuple[str, Any]]:
-    """Yield the public methods and properties of a class, without those of other public ones."""
-    ours = [base for base in cls.__mro__ if base.__module__.startswith("rbgs.")]
-    frameworks = set(cls.__mro__) - set(ours)
+def _members(cls: type, described: set[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the public methods and properties of a class, but for those described elsewhere."""
+    ours = {base for base in cls.__mro__ if base.__module__.split(".")[0] == "rbgs"}
+    elsewhere = described | set(cls.__mro__) - ours
     for name in dir(cls):
+        homes = [base for base in cls.__mro__ if name in vars(base)]
+        if name.startswith("_") or not elsewhere.isdisjoint(homes):
+            continue
         x = inspect.getattr_static(cls, name)
-        is_member = isinstance(x, property | classmethod | staticmethod) or inspect.isfunction(x)
-        home = next((base for base in cls.__mro__ if name in vars(base)), None)
-        if (
-            is_member
-            and not name.startswith("_")
-            and home in set(ours) - elsewhere
-            and not any(hasattr(base, name) for base in frameworks)
-        ):
+        if isinstance(x, property | classmethod | staticmethod) or inspect.isfunction(x):
             yield name, x
 
 
@@ -103,15 +100,16 @@ def faults(x: Any) -> Iterator[str]:
             yield "no source: a section of references, or a year and an equation's number"
 
 
-def check(app: Any, env: Any) -> None:
+def check(_: Any, env: Any) -> None:
     """Warn of each public object that is on no page, and of all that its docstring lacks."""
     logger = logging.getLogger(__name__)
     on_pages = {name for name, *_ in env.get_domain("py").get_objects()}
-    for name, x in public_objects().items():
-        if name not in on_pages:
-            logger.warning("%s: is on no page of the reference", name)
-        for fault in faults(x):
-            logger.warning("%s: %s", name, fault)
+    for module in public_modules():
+        for name, x in public_objects(module).items():
+            if name not in on_pages:
+                logger.warning("%s: is on no page of the reference", name)
+            for fault in faults(x):
+                logger.warning("%s: %s", name, fault)
 
 
 def setup(app: Any) -> dict[str, bool]:

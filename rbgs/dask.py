@@ -28,12 +28,30 @@ class LazyDraw(AnyDraw):
     """The lazy form of :class:`~rbgs.Draw`: its value, index and products are Dask arrays.
 
     A chunk depends on its logits and its noise alone. It is drawn again for each of the results;
-    compute or persist several of them together to share the logits.
+    compute or persist several of them together to share the logits. :func:`sample` makes it.
 
-    Attributes
+    Parameters
     ----------
     estimator : str
         The name of the estimator that made it.
+    block : callable
+        What computes a result of a chunk. Not public, like all that follows.
+    operands : tuple
+        Logits, noise, index and mask, each followed by its axes.
+    logits : floating Dask array ``(..., n)``
+        The logits, for shape, dtype and chunks.
+    axis : int
+        The category axis.
+    of_index : tuple of int
+        The axes of the index.
+
+    Examples
+    --------
+    >>> import dask.array as da, rbgs, rbgs.dask
+    >>> logits = da.zeros((1000, 4), chunks=(100, 4))
+    >>> draw = rbgs.dask.sample(rbgs.GumbelRao(0.5), logits, key=rbgs.Key(0))
+    >>> draw.estimator, draw.value.shape, draw.index.shape
+    ('GumbelRao', (1000, 4), (1000,))
     """
 
     def __init__(
@@ -54,24 +72,116 @@ class LazyDraw(AnyDraw):
 
     @property
     def value(self) -> da.Array:
-        """The forward value ``(..., n)``, chunked like the logits."""
+        """The forward value ``(..., n)``, chunked like the logits.
+
+        Examples
+        --------
+        >>> import dask.array as da, rbgs, rbgs.dask
+        >>> logits = da.zeros((1000, 4), chunks=(100, 4))
+        >>> draw = rbgs.dask.sample(rbgs.GumbelRao(0.5), logits, key=rbgs.Key(0))
+        >>> float(draw.value.sum().compute())
+        1000.0
+        """
         return self._map(_value, tuple(range(self._logits.ndim)))
 
     @property
     def index(self) -> da.Array:
-        """The winner ``(...,)``, or a structure; -1 in a row that cannot be answered."""
+        """The winner ``(...,)``, or a structure; -1 in a row that cannot be answered.
+
+        Examples
+        --------
+        >>> import dask.array as da, rbgs, rbgs.dask
+        >>> logits = da.from_array([[0.0, 50.0, 0.0], [0.0, 0.0, 50.0]], chunks=(1, 3))
+        >>> rbgs.dask.sample(rbgs.GumbelRao(0.5), logits, key=rbgs.Key(0)).index.compute()
+        array([1, 2])
+        """
         return self._map(_index, self._of_index, dtype="int64")
 
     def jvp(self, tangent: da.Array) -> da.Array:
-        """Return the Jacobian-vector product for a tangent: see :meth:`rbgs.Draw.jvp`."""
+        r"""Return the Jacobian-vector product for a tangent, lazily.
+
+        .. math:: A v = \sum_m w_m J_\tau(s_m) v
+
+        with the points and weights of :meth:`rbgs.Draw.jvp` (Paulus et al. 2021, eq. 4 to 10).
+
+        Parameters
+        ----------
+        tangent : floating Dask or NumPy array ``(..., n)``
+            Of the shape of the logits, in any chunks.
+
+        Returns
+        -------
+        Dask array ``(..., n)``
+            The product, chunked like the logits and of their dtype.
+
+        Raises
+        ------
+        ValueError
+            The shape differs from that of the logits. What only a chunk shows, such as a dtype,
+            raises when it is computed.
+
+        Examples
+        --------
+        >>> import dask.array as da, rbgs, rbgs.dask
+        >>> logits = da.zeros((1000, 4), chunks=(100, 4))
+        >>> draw = rbgs.dask.sample(rbgs.GumbelRao(0.5), logits, key=rbgs.Key(0))
+        >>> draw.jvp(da.ones((1000, 4))).compute().shape
+        (1000, 4)
+        """
         return self._product("tangent", tangent)
 
     def vjp(self, cotangent: da.Array) -> da.Array:
-        """Return the gradient estimate for a cotangent: see :meth:`rbgs.Draw.vjp`."""
+        r"""Return the gradient estimate for a cotangent, lazily.
+
+        .. math:: A g = \sum_m w_m J_\tau(s_m) g
+
+        with the points and weights of :meth:`rbgs.Draw.vjp` (Paulus et al. 2021, eq. 4 to 10).
+
+        Parameters
+        ----------
+        cotangent : floating Dask or NumPy array ``(..., n)``
+            Of the shape of the logits, in any chunks.
+
+        Returns
+        -------
+        Dask array ``(..., n)``
+            The product, chunked like the logits and of their dtype.
+
+        Raises
+        ------
+        ValueError
+            The shape differs from that of the logits. What only a chunk shows, such as a dtype,
+            raises when it is computed.
+
+        Examples
+        --------
+        >>> import dask.array as da, rbgs, rbgs.dask
+        >>> logits = da.zeros((1000, 4), chunks=(100, 4))
+        >>> draw = rbgs.dask.sample(rbgs.GumbelRao(0.5), logits, key=rbgs.Key(0))
+        >>> draw.vjp(da.ones((1000, 4))).compute().shape
+        (1000, 4)
+        """
         return self._product("cotangent", cotangent)
 
     def jacobian(self) -> da.Array:
-        """Return the operator as matrices ``(..., n, n)``: see :meth:`rbgs.Draw.jacobian`."""
+        r"""Return the operator as matrices, lazily.
+
+        .. math:: A = \sum_m w_m J_\tau(s_m)
+
+        with the points and weights of :meth:`rbgs.Draw.jacobian` (Paulus et al. 2021, eq. 4 to 10).
+
+        Returns
+        -------
+        Dask array ``(..., n, n)``
+            The batch axes of the logits, in their chunks, then the two axes of categories.
+
+        Examples
+        --------
+        >>> import dask.array as da, rbgs, rbgs.dask
+        >>> logits = da.zeros((1000, 4), chunks=(100, 4))
+        >>> rbgs.dask.sample(rbgs.StraightThrough(), logits, key=rbgs.Key(0)).jacobian().shape
+        (1000, 4, 4)
+        """
         ndim, n = self._logits.ndim, self._logits.shape[self._axis]
         batch = (a for a in range(ndim) if a != self._axis % ndim)
         axes = (*batch, ndim + 1, ndim + 2)
@@ -105,7 +215,11 @@ def sample(
     mask: Array | None = None,
     axis: int = -1,
 ) -> LazyDraw:
-    """Draw an outcome for each row of a chunked array, with the derivative, lazily.
+    r"""Draw an outcome for each row of a chunked array, with the derivative, lazily.
+
+    The value is the :math:`D \sim \operatorname{Cat}(\operatorname{softmax}(\theta))` of
+    :meth:`rbgs.Estimator.sample`, and its derivative the operator A of its draw (Paulus et al.
+    2021, eq. 4 to 10).
 
     The result does not depend on the chunks: the noise of an element depends on the key and the
     element's place in the whole array, see :class:`~rbgs.Key`. No chunk waits for another, so the
@@ -119,11 +233,11 @@ def sample(
         In chunks along any axis but that of the categories; of known sizes.
     key : Key
         Required unless ``noise`` is given or none is needed.
-    noise : Dask or NumPy array, optional
+    noise : floating Dask or NumPy array ``(..., n)``, optional
         Uniforms from :func:`noise` instead of a key.
-    index : integer Dask or NumPy array ``(...,)`` or int, optional
+    index : int Dask or NumPy array ``(...,)`` or int, optional
         Condition on this outcome instead of drawing one.
-    mask : bool Dask or NumPy array, optional
+    mask : bool Dask or NumPy array ``(..., n)``, optional
         True where a category is allowed; broadcasts against the logits.
     axis : int
         The category axis.
@@ -186,7 +300,11 @@ def sample(
 
 @instead_of(dim="axis", rng="key", generator="key")
 def noise(estimator: Estimator, logits: da.Array, key: Key, *, axis: int = -1) -> da.Array:
-    """Draw the noise of :meth:`rbgs.Estimator.noise`, lazily.
+    r"""Draw the noise of :meth:`rbgs.Estimator.noise`, lazily.
+
+    Uniforms U, which make the exponentials :math:`E_j = -\log(1 - U_j)` of a race, and so the
+    Gumbels :math:`-\log E_j` (Jang et al. 2017, eq. 1). An element's noise depends on the key and
+    its place in the whole array alone.
 
     Parameters
     ----------
@@ -201,8 +319,9 @@ def noise(estimator: Estimator, logits: da.Array, key: Key, *, axis: int = -1) -
 
     Returns
     -------
-    Dask array
-        Uniforms on [0, 1], chunked like the logits.
+    Dask array ``(..., n)``
+        Uniforms on [0, 1], chunked like the logits; of another shape for the estimators that
+        :meth:`rbgs.Estimator.noise` names.
 
     Raises
     ------

@@ -60,8 +60,9 @@ class RunningMean:
 
         .. math:: \bar f \leftarrow \bar f + w (m - \bar f)
 
-        with the mean m of the losses that are finite, and the weight w = 1 - ``decay``, or without a
-        decay their share of all that were seen (Mnih and Gregor 2014, algorithm 1).
+        with the mean m of the losses that are finite, and the weight w = 1 - ``decay``; without a
+        decay, and at first, w is their share of all that were seen (Mnih and Gregor 2014,
+        algorithm 1).
 
         Parameters
         ----------
