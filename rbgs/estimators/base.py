@@ -31,8 +31,8 @@ class Estimator(Drawing):
 
     References
     ----------
-    Paulus, Maddison, Krause (2021). Rao-Blackwellizing the straight-through Gumbel-softmax
-    gradient estimator. ICLR.
+    Paulus, Maddison, Krause (2021). Rao-Blackwellizing the straight-through Gumbel-softmax gradient
+    estimator. ICLR. (Eq. 2.)
 
     Examples
     --------

@@ -22,8 +22,10 @@ from rbgs.structures.structure import Outcome
 class Rebar(ScoreFunctionEstimator):
     r"""REBAR: the relaxed loss as control variate of REINFORCE, unbiased.
 
-    With :math:`z = \log p + G`, the outcome :math:`D = \arg\max z`, :math:`\tilde z` a copy of z
-    drawn given D, and :math:`\sigma_\tau` the softmax at temperature :math:`\tau`,
+    With :math:`p = \operatorname{softmax}(\theta)` for logits :math:`\theta`, iid Gumbels G,
+    :math:`z = \log p + G`, the one-hot outcome D of :math:`\arg\max z`, :math:`\tilde z` a copy of
+    z drawn given D, and :math:`\sigma_\tau` the softmax at temperature :math:`\tau`, the estimate
+    is
 
     .. math:: \big[f(D) - \eta f(\sigma_\tau(\tilde z))\big](D - p)
         + \eta \frac{\partial}{\partial \theta} f(\sigma_\tau(z))
@@ -44,7 +46,7 @@ class Rebar(ScoreFunctionEstimator):
         The coefficient :math:`\eta` of the control variate: a constant, an array that broadcasts
         against the losses, or the running coefficient of least variance of earlier calls. It
         changes the variance, not the mean. To train it, see :meth:`gradient_with_eta`; through
-        ``expectation`` of a door an array gets a derivative.
+        ``expectation`` of a framework an array gets a derivative.
 
     Raises
     ------
@@ -216,7 +218,9 @@ class Relax(Rebar):
         + \eta \frac{\partial}{\partial \theta} c(\sigma_\tau(z))
         - \eta \frac{\partial}{\partial \theta} c(\sigma_\tau(\tilde z)).
 
-    The loss itself is evaluated at the outcome alone, and needs no derivative.
+    Here z is :math:`\log p` plus Gumbels, D the one-hot outcome of its largest entry,
+    :math:`\tilde z` a copy of z drawn given D, and :math:`\sigma_\tau` the softmax at temperature
+    :math:`\tau`. The loss f is evaluated at the outcome alone, and needs no derivative.
 
     Parameters
     ----------
@@ -227,8 +231,8 @@ class Relax(Rebar):
     control_variate : callable, optional
         The function c, like the loss. For :meth:`gradient` an oracle, ``control_variate(value)``
         returns ``(c, dc_dvalue)`` in the shapes of the loss and the value; for ``expectation`` of a
-        door a function of its framework, whose parameters then get the derivative of the squared
-        norm of the estimate, and so learn to lower the variance. By default the loss, as in
+        framework a function of that framework, whose parameters then get the derivative of the
+        squared norm of the estimate, and so learn to lower the variance. By default the loss, as in
         :class:`~rbgs.Rebar`.
 
     Raises

@@ -17,10 +17,12 @@ from rbgs.structures.structure import Outcome, Structure, check_structure
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Reinforce(ScoreFunctionEstimator):
-    r"""REINFORCE: :math:`(f(D) - b)(D - p)`, unbiased, from values of the loss alone (eq. 2).
+    r"""REINFORCE: :math:`(f(D) - b)(D - p)`, unbiased, from values of the loss alone.
 
-    Every variable that shares a loss gets the signal :math:`f(D) - b`. Its draw has a value and an
-    index but no Jacobian: use :meth:`gradient`, or ``expectation`` of a door.
+    Here f is the loss, :math:`p = \operatorname{softmax}(\theta)` for logits :math:`\theta`, D the
+    one-hot outcome and b a baseline. Every variable that shares a loss gets the signal
+    :math:`f(D) - b`. The draw has a value and an index but no Jacobian: use :meth:`gradient`, or
+    ``expectation`` of a framework, such as :func:`rbgs.torch.expectation`.
 
     Parameters
     ----------
@@ -50,12 +52,14 @@ class Reinforce(ScoreFunctionEstimator):
 
     References
     ----------
-    Williams (1992). Simple statistical gradient-following algorithms for connectionist
-    reinforcement learning. Machine Learning 8.
-    Mnih, Gregor (2014). Neural variational inference and learning in belief networks. ICML.
-    (Learned baselines, variance normalisation.)
-    Kool, van Hoof, Welling (2019). Buy 4 REINFORCE samples, get a baseline for free! ICLR workshop.
-    (Leave-one-out.)
+    - Williams (1992). Simple statistical gradient-following algorithms for connectionist
+      reinforcement learning. Machine Learning 8.
+    - Paulus, Maddison, Krause (2021). Rao-Blackwellizing the straight-through Gumbel-softmax
+      gradient estimator. ICLR. (Eq. 2.)
+    - Mnih, Gregor (2014). Neural variational inference and learning in belief networks. ICML.
+      (Algorithm 1: learned baselines, variance normalisation.)
+    - Kool, van Hoof, Welling (2019). Buy 4 REINFORCE samples, get a baseline for free! ICLR
+      workshop. (Leave-one-out.)
 
     Examples
     --------

@@ -94,11 +94,11 @@ def exact_gradient(
 
     References
     ----------
-    Paulus, Maddison, Krause (2021). Rao-Blackwellizing the straight-through Gumbel-softmax
-    gradient estimator. ICLR. (Eq. 2.)
-    Struminsky, Gadetsky, Rakitin, Karpushkin, Vetrov (2021). Leveraging recursive gradient
-    estimators for combinatorial structures. arXiv 2110.15072. (The score of an order.)
-    Mnih, Rezende (2016). Variational inference for Monte Carlo objectives. ICML. (The bound.)
+    - Paulus, Maddison, Krause (2021). Rao-Blackwellizing the straight-through Gumbel-softmax
+      gradient estimator. ICLR. (Eq. 2.)
+    - Struminsky, Gadetsky, Rakitin, Karpushkin, Vetrov (2021). Leveraging recursive gradient
+      estimators for combinatorial structures. arXiv 2110.15072. (The score of an order.)
+    - Mnih, Rezende (2016). Variational inference for Monte Carlo objectives. ICML. (The bound.)
 
     Examples
     --------

@@ -191,8 +191,8 @@ def tune(
 
     References
     ----------
-    Paulus, Maddison, Krause (2021). Rao-Blackwellizing the straight-through Gumbel-softmax
-    gradient estimator. ICLR. (Figure 2b.)
+    Paulus, Maddison, Krause (2021). Rao-Blackwellizing the straight-through Gumbel-softmax gradient
+    estimator. ICLR. (Figure 2b.)
 
     Examples
     --------

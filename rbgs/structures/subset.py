@@ -58,10 +58,10 @@ class Subset(Matroid):
 
     References
     ----------
-    Paulus, Choi, Tarlow, Krause, Maddison (2020). Gradient estimation with stochastic softmax
-    tricks. NeurIPS.
-    Amos, Koltun, Kolter (2019). The limited multi-label projection layer. arXiv 1906.08707.
-    (Binary entropy.)
+    - Paulus, Choi, Tarlow, Krause, Maddison (2020). Gradient estimation with stochastic softmax
+      tricks. NeurIPS.
+    - Amos, Koltun, Kolter (2019). The limited multi-label projection layer. arXiv 1906.08707.
+      (Binary entropy.)
 
     Examples
     --------
