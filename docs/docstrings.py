@@ -7,8 +7,9 @@ missing, and so an error of the build,
 - an argument, attribute or result that is an array says its shape;
 - what takes arguments says which errors it raises, but for the classes of results, which nobody
   makes by hand;
-- what computes, that is estimators, structures and whatever takes or returns an array, has a
-  formula and says where it is from: a section of references, or a year and an equation's number.
+- what computes has a formula and says where it is from: an estimator or a structure in a section of
+  references; a function that takes or returns an array there, or by a year and the number of an
+  equation.
 
 Public are the names in an ``__all__``, and the methods and attributes of their classes that begin
 without an underscore. A method that overrides one of a framework is described by the framework, an
@@ -96,8 +97,9 @@ def faults(x: Any) -> Iterator[str]:
     if issubclass(x, rbgs.Estimator | Structure) if is_class else arrays:
         if not _FORMULA.search(text):
             yield "no formula"
-        if not (doc["References"] or _CITATION.search(" ".join(text.split()))):
-            yield "no source: a section of references, or a year and an equation's number"
+        is_cited = not is_class and _CITATION.search(" ".join(text.split()))
+        if not (doc["References"] or is_cited):
+            yield "no source"
 
 
 def check(_: Any, env: Any) -> None:

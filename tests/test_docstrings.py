@@ -43,7 +43,7 @@ def without(text, section):
     ("section", "fault"),
     [
         ("Raises", "no section of the errors that it raises"),
-        ("References", "no source: a section of references, or a year and an equation's number"),
+        ("References", "no source"),
         ("Examples", "no example"),
         ("Parameters", "no description of temperature"),
     ],
@@ -84,7 +84,7 @@ def test_a_formula_and_a_shape_that_are_missing_are_found():
     assert list(docstrings.faults(double)) == [
         "no shape of x, floating array",
         "no formula",
-        "no source: a section of references, or a year and an equation's number",
+        "no source",
     ]
     double.__doc__ = double.__doc__.replace(
         "array.", "array :math:`x` (Author 2021, eq. 3).", 1
