@@ -1,27 +1,29 @@
 """A check that Sphinx runs once all pages are read: what numpydoc does not ask of a docstring.
 
-numpydoc asks for parameters, results and an example. Beside these, with a warning for each that is
-missing, and so an error of the build,
+numpydoc validates its form, its parameters and its results. Beside these, with a warning for each
+that is missing, and so an error of the build,
 
-- a public object is on a page;
+- a public object is on a page, and has an example;
 - an argument, attribute or result that is an array says its shape;
 - what takes arguments says which errors it raises, but for the classes of results, which nobody
   makes by hand;
 - what computes has a formula and says where it is from: an estimator or a structure in a section of
-  references; a function that takes or returns an array there, or by a year and the number of an
-  equation.
+  references; a function that takes or returns an array there, by a year and the number of an
+  equation, or in the references of its class.
 
-Public are the names in an ``__all__``, and the methods and attributes of their classes that begin
-without an underscore. A method that overrides one of a framework is described by the framework, an
-inherited one where it is inherited from. The methods of a structure are called by estimators alone.
+Public are the names in an ``__all__``, and the methods and properties of their classes that begin
+without an underscore; those inherited from a public class are described there. The methods of a
+structure are called by estimators alone.
 """
 
 import dataclasses
 import inspect
 import re
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from numpydoc.docscrape import NumpyDocString
@@ -51,31 +53,30 @@ def public_objects(module: str) -> dict[str, Any]:
     public = import_module(module)
     exported = {f"{module}.{name}": getattr(public, name) for name in public.__all__}
     classes = {name: x for name, x in exported.items() if inspect.isclass(x)}
-    described = {getattr(rbgs, name) for name in rbgs.__all__} | set(classes.values())
     members = {
         f"{name}.{member}": x
         for name, cls in classes.items()
         if not issubclass(cls, Structure)
-        for member, x in _members(cls, described - {cls})
+        for member, x in _members(cls)
     }
     return exported | members
 
 
-def _members(cls: type, described: set[Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the public methods and properties of a class, but for those described elsewhere."""
-    ours = {base for base in cls.__mro__ if base.__module__.split(".")[0] == "rbgs"}
-    elsewhere = described | set(cls.__mro__) - ours
-    for name in dir(cls):
-        homes = [base for base in cls.__mro__ if name in vars(base)]
-        if name.startswith("_") or not elsewhere.isdisjoint(homes):
+def _members(cls: type) -> Iterator[tuple[str, Any]]:
+    """Yield the methods and properties that a class of ours has from no other public one."""
+    loaded = [sys.modules[name] for name in public_modules() if name in sys.modules]
+    public = {getattr(module, name) for module in loaded for name in module.__all__}
+    for base in reversed(cls.__mro__):
+        if base.__module__.split(".")[0] != "rbgs" or base in public - {cls}:
             continue
-        x = inspect.getattr_static(cls, name)
-        if isinstance(x, property | classmethod | staticmethod) or inspect.isfunction(x):
-            yield name, x
+        for name, x in vars(base).items():
+            is_member = isinstance(x, property | classmethod | staticmethod | FunctionType)
+            if is_member and not name.startswith("_"):
+                yield name, inspect.getattr_static(cls, name)
 
 
-def faults(x: Any) -> Iterator[str]:
-    """Yield what is missing in the docstring of a public object."""
+def faults(x: Any, cls: Any = None) -> Iterator[str]:
+    """Yield what is missing in the docstring of a public object, a member of a class or not."""
     text = inspect.cleandoc(getattr(x, "__func__", x).__doc__ or "")
     doc = NumpyDocString(text)
     described = [item for part in ("Parameters", "Attributes", "Returns") for item in doc[part]]
@@ -97,8 +98,9 @@ def faults(x: Any) -> Iterator[str]:
     if issubclass(x, rbgs.Estimator | Structure) if is_class else arrays:
         if not _FORMULA.search(text):
             yield "no formula"
-        is_cited = not is_class and _CITATION.search(" ".join(text.split()))
-        if not (doc["References"] or is_cited):
+        cited = None if is_class else _CITATION.search(" ".join(text.split()))
+        of_class = cls is not None and "References\n" in (cls.__doc__ or "")
+        if not (doc["References"] or cited or of_class):
             yield "no source"
 
 
@@ -107,10 +109,11 @@ def check(_: Any, env: Any) -> None:
     logger = logging.getLogger(__name__)
     on_pages = {name for name, *_ in env.get_domain("py").get_objects()}
     for module in public_modules():
-        for name, x in public_objects(module).items():
+        objects = public_objects(module)
+        for name, x in objects.items():
             if name not in on_pages:
                 logger.warning("%s: is on no page of the reference", name)
-            for fault in faults(x):
+            for fault in faults(x, objects.get(name.rpartition(".")[0])):
                 logger.warning("%s: %s", name, fault)
 
 

@@ -165,10 +165,6 @@ class Key:
             A start is no integer, is negative, or lies outside the shape. What only the shape of
             the shard shows raises when the noise is drawn.
 
-        References
-        ----------
-        Salmon, Moraes, Dror, Shaw (2011). Parallel random numbers: as easy as 1, 2, 3. SC '11.
-
         Examples
         --------
         >>> import numpy as np, rbgs
@@ -205,10 +201,6 @@ class Key:
         ------
         ValueError
             More than 2**32 numbers are asked of one key, or the shard does not fit the whole.
-
-        References
-        ----------
-        Salmon, Moraes, Dror, Shaw (2011). Parallel random numbers: as easy as 1, 2, 3. SC '11.
 
         Examples
         --------
