@@ -8,8 +8,8 @@ that is missing, and so an error of the build,
 - what takes arguments says which errors it raises, but for the classes of results, which nobody
   makes by hand;
 - what computes has a formula and says where it is from: an estimator or a structure in a section of
-  references; a function that takes or returns an array there, by a year and the number of an
-  equation, or in the references of its class.
+  references; a function that takes or returns an array with axes there, by a year and the number of
+  an equation, or in the references of its class.
 
 Public are the names in an ``__all__``, and the methods and properties of their classes that begin
 without an underscore; those inherited from a public class are described there. The methods of a
@@ -95,7 +95,8 @@ def faults(x: Any, cls: Any = None) -> Iterator[str]:
         for field in dataclasses.fields(x) if dataclasses.is_dataclass(x) else ():
             if not field.name.startswith("_") and field.name not in names:
                 yield f"no description of {field.name}"
-    if issubclass(x, rbgs.Estimator | Structure) if is_class else arrays:
+    has_axes = any("``()``" not in item.type for item in arrays)
+    if issubclass(x, rbgs.Estimator | Structure) if is_class else has_axes:
         if not _FORMULA.search(text):
             yield "no formula"
         cited = None if is_class else _CITATION.search(" ".join(text.split()))
