@@ -4,7 +4,8 @@ numpydoc validates its form, its parameters and its results. Beside these, with 
 that is missing, and so an error of the build,
 
 - a public object is on a page, and has an example;
-- an argument, attribute or result that is an array says its shape;
+- an argument, attribute or result that is an array says its shape, and an estimator or a structure
+  that of its logits;
 - what takes arguments says which errors it raises, but for the classes of results, which nobody
   makes by hand;
 - what computes has a formula and says where it is from: an estimator or a structure in a section of
@@ -35,6 +36,7 @@ from rbgs.structures.structure import Structure
 RESULTS = ("Comparison", "Draw", "LazyDraw", "Moments", "Tuning")
 _ARRAY = re.compile(r"\b(array|tensor)\b", flags=re.IGNORECASE)
 _SHAPE = re.compile(r"``\(.*\)``")
+_LOGITS = re.compile(r"``\(\.\.\., \w\)``")
 _FORMULA = re.compile(r":math:`|^\.\. math::", flags=re.MULTILINE)
 _CITATION = re.compile(r"\b(19|20)\d\d\W+(eq\.|section|theorem|algorithm|figure) \d")
 
@@ -86,6 +88,7 @@ def faults(x: Any, cls: Any = None) -> Iterator[str]:
             yield f"no shape of {item.name or 'the result'}, {item.type}"
     is_class = inspect.isclass(x)
     is_result = is_class and x.__name__ in RESULTS
+    is_made_for_logits = is_class and issubclass(x, rbgs.Estimator | Structure)
     if doc["Parameters"] and not doc["Raises"] and not is_result:
         yield "no section of the errors that it raises"
     if not doc["Examples"]:
@@ -95,8 +98,10 @@ def faults(x: Any, cls: Any = None) -> Iterator[str]:
         for field in dataclasses.fields(x) if dataclasses.is_dataclass(x) else ():
             if not field.name.startswith("_") and field.name not in names:
                 yield f"no description of {field.name}"
+    if is_made_for_logits and not _LOGITS.search(text):
+        yield "no shape of the logits"
     has_axes = any("``()``" not in item.type for item in arrays)
-    if issubclass(x, rbgs.Estimator | Structure) if is_class else has_axes:
+    if is_made_for_logits or (has_axes and not is_class):
         if not _FORMULA.search(text):
             yield "no formula"
         cited = None if is_class else _CITATION.search(" ".join(text.split()))

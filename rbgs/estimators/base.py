@@ -15,7 +15,7 @@ from rbgs.estimators.drawing import Drawing
 class Estimator(Drawing):
     r"""A gradient estimator for one categorical variable per row of logits.
 
-    Logits :math:`\theta` of n categories have the probabilities
+    Logits :math:`\theta` ``(..., n)`` of n categories have the probabilities
     :math:`p = \operatorname{softmax}(\theta)`, and the outcome
     :math:`D \sim \operatorname{Cat}(p)` is one-hot. Estimated is, for a loss f,
 

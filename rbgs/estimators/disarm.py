@@ -18,10 +18,11 @@ from rbgs.structures.structure import Outcome, Race
 class DisARM(ScoreFunctionEstimator):
     r"""DisARM for categorical variables: an antithetic pair of draws, unbiased.
 
-    The categories are sorted in ascending order of their probabilities, the softmax of the logits,
-    and broken off a stick one after the other: with :math:`s_k = p_{(k)} / \sum_{l \ge k} p_{(l)}`
-    and a uniform :math:`u_k`, the first draw takes the first category with :math:`u_k < s_k`, the
-    second one the first with :math:`1 - u_k < s_k`. The estimate is
+    The categories are sorted in ascending order of their probabilities p, the softmax of the logits
+    ``(..., n)``, and broken off a stick one after the other: with
+    :math:`s_k = p_{(k)} / \sum_{l \ge k} p_{(l)}` and a uniform :math:`u_k`, the first draw takes
+    the first category with :math:`u_k < s_k`, the second one the first with :math:`1 - u_k < s_k`.
+    The estimate is
 
     .. math:: \tfrac{1}{2} w (f(D) - f(D')) (D - D'), \quad
         w = \max(s_k, 1 - s_k) \prod_{l < k} \frac{(1 - s_l)^2}{1 - 2 s_l}

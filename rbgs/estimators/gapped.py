@@ -18,7 +18,7 @@ _LARGEST_GAP = 1e30
 class GappedStraightThrough(Estimator):
     r"""Gapped straight-through: the Jacobian at logits moved so that the outcome leads by a gap.
 
-    For logits :math:`\theta` the value is the one-hot
+    For logits :math:`\theta` ``(..., n)`` the value is the one-hot
     :math:`D \sim \operatorname{Cat}(\operatorname{softmax}(\theta))`, its derivative
 
     .. math:: J_\tau(\operatorname{softmax}((\theta + m_1 - m_2) / \tau)), \quad

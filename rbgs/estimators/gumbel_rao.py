@@ -23,8 +23,8 @@ def limit_points(p: Array, relaxed: Array, winner: Array) -> FixedPoints:
 class GumbelRao(Estimator):
     r"""Gumbel-Rao: straight-through Gumbel-softmax, averaged over the Gumbels given the outcome.
 
-    For logits :math:`\theta`, :math:`p = \operatorname{softmax}(\theta)` and iid Gumbels G the
-    value is the one-hot :math:`D \sim \operatorname{Cat}(p)`, its derivative
+    For logits :math:`\theta` ``(..., n)``, :math:`p = \operatorname{softmax}(\theta)` and iid
+    Gumbels G the value is the one-hot :math:`D \sim \operatorname{Cat}(p)`, its derivative
 
     .. math:: E[J_\tau(\operatorname{softmax}((\theta + G) / \tau)) \mid D], \quad
         J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau

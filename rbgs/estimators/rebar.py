@@ -22,10 +22,10 @@ from rbgs.structures.structure import Outcome
 class Rebar(ScoreFunctionEstimator):
     r"""REBAR: the relaxed loss as control variate of REINFORCE, unbiased.
 
-    With :math:`p = \operatorname{softmax}(\theta)` for logits :math:`\theta`, iid Gumbels G,
-    :math:`z = \log p + G`, the one-hot outcome D of :math:`\arg\max z`, :math:`\tilde z` a copy of
-    z drawn given D, and :math:`\sigma_\tau` the softmax at temperature :math:`\tau`, the estimate
-    is
+    With :math:`p = \operatorname{softmax}(\theta)` for logits :math:`\theta` ``(..., n)``, iid
+    Gumbels G, :math:`z = \log p + G`, the one-hot outcome D of :math:`\arg\max z`, :math:`\tilde z`
+    a copy of z drawn given D, and :math:`\sigma_\tau` the softmax at temperature :math:`\tau`, the
+    estimate is
 
     .. math:: \big[f(D) - \eta f(\sigma_\tau(\tilde z))\big](D - p)
         + \eta \frac{\partial}{\partial \theta} f(\sigma_\tau(z))
@@ -218,9 +218,10 @@ class Relax(Rebar):
         + \eta \frac{\partial}{\partial \theta} c(\sigma_\tau(z))
         - \eta \frac{\partial}{\partial \theta} c(\sigma_\tau(\tilde z)).
 
-    Here z is :math:`\log p` plus Gumbels, D the one-hot outcome of its largest entry,
-    :math:`\tilde z` a copy of z drawn given D, and :math:`\sigma_\tau` the softmax at temperature
-    :math:`\tau`. The loss f is evaluated at the outcome alone, and needs no derivative.
+    Here z is :math:`\log p` plus Gumbels, ``(..., n)`` like the logits, D the one-hot outcome of
+    its largest entry, :math:`\tilde z` a copy of z drawn given D, and :math:`\sigma_\tau` the
+    softmax at temperature :math:`\tau`. The loss f is evaluated at the outcome alone, and needs no
+    derivative.
 
     Parameters
     ----------

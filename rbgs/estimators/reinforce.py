@@ -19,7 +19,7 @@ from rbgs.structures.structure import Outcome, Structure, check_structure
 class Reinforce(ScoreFunctionEstimator):
     r"""REINFORCE: :math:`(f(D) - b)(D - p)`, unbiased, from values of the loss alone.
 
-    Here f is the loss, :math:`p = \operatorname{softmax}(\theta)` for logits :math:`\theta`, D the
+    For logits :math:`\theta` ``(..., n)``, f is the loss, p the softmax of :math:`\theta`, D the
     one-hot outcome and b a baseline. Every variable that shares a loss gets the signal
     :math:`f(D) - b`. The draw has a value and an index but no Jacobian: use :meth:`gradient`, or
     ``expectation`` of a framework, such as :func:`rbgs.torch.expectation`.

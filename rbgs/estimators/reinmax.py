@@ -20,8 +20,8 @@ from rbgs.structures.structure import Outcome
 class ReinMax(Estimator):
     r"""ReinMax: a discrete sample, with a second-order approximation of the gradient.
 
-    For logits :math:`\theta` and :math:`p = \operatorname{softmax}(\theta)` the value is the
-    one-hot :math:`D \sim \operatorname{Cat}(p)`, its derivative
+    For logits :math:`\theta` ``(..., n)`` and :math:`p = \operatorname{softmax}(\theta)` the value
+    is the one-hot :math:`D \sim \operatorname{Cat}(p)`, its derivative
 
     .. math:: 2 J_1\big(\tfrac{1}{2}(\operatorname{softmax}(\theta / \tau) + D)\big)
         - \tfrac{1}{2} J_1(p), \quad J_1(s) = \operatorname{diag}(s) - s s^\top:
@@ -80,8 +80,8 @@ class ReinMax(Estimator):
 class ReinMaxRao(Estimator):
     r"""ReinMax with Gumbel-Rao's operator in the place of the Jacobian halfway to the outcome.
 
-    For logits :math:`\theta`, :math:`p = \operatorname{softmax}(\theta)` and iid Gumbels G the
-    value is the one-hot :math:`D \sim \operatorname{Cat}(p)`, its derivative
+    For logits :math:`\theta` ``(..., n)``, :math:`p = \operatorname{softmax}(\theta)` and iid
+    Gumbels G the value is the one-hot :math:`D \sim \operatorname{Cat}(p)`, its derivative
 
     .. math:: 2 E[J_\tau(\operatorname{softmax}((\log q + G) / \tau)) \mid D]
         - \tfrac{1}{2} J_1(p), \quad J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau

@@ -14,9 +14,9 @@ from rbgs.structures.structure import Outcome, Relaxed, Structure, check_structu
 class GumbelSoftmax(Estimator):
     r"""The relaxed sample :math:`s = \operatorname{softmax}((\theta + G) / \tau)` and its Jacobian.
 
-    For logits :math:`\theta` and iid Gumbels G the value is s itself, a point on the simplex, and
-    its derivative :math:`J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau`. The gradient is
-    biased for the discrete loss, exact for the relaxed one.
+    For logits :math:`\theta` ``(..., n)`` and iid Gumbels G the value is s itself, a point on the
+    simplex, and its derivative :math:`J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau`. The
+    gradient is biased for the discrete loss, exact for the relaxed one.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from rbgs.structures.structure import Outcome, Structure, check_structure
 class StraightThrough(Estimator):
     r"""Straight-through: a discrete sample, with the Jacobian of the softmax of the logits.
 
-    For logits :math:`\theta` the value is the one-hot
+    For logits :math:`\theta` ``(..., n)`` the value is the one-hot
     :math:`D \sim \operatorname{Cat}(\operatorname{softmax}(\theta))`, its derivative
 
     .. math:: J_\tau(\operatorname{softmax}(\theta / \tau)), \quad
@@ -71,7 +71,7 @@ class StraightThrough(Estimator):
 class StraightThroughGumbelSoftmax(Estimator):
     r"""Straight-through Gumbel-softmax: the winner forward, the relaxed sample's Jacobian backward.
 
-    For logits :math:`\theta` and iid Gumbels G the value is the one-hot D of
+    For logits :math:`\theta` ``(..., n)`` and iid Gumbels G the value is the one-hot D of
     :math:`\arg\max_j (\theta_j + G_j)`, its derivative
 
     .. math:: J_\tau(\operatorname{softmax}((\theta + G) / \tau)), \quad

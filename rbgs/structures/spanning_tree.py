@@ -49,7 +49,8 @@ from rbgs.structures.trace import Trace
 class SpanningTree(Matroid):
     r"""A spanning tree of a connected graph: that of the largest sum of perturbed logits.
 
-    The elements are the edges, and the value is 0/1 with a one for each edge of the tree. Kruskal's
+    The elements are the edges: for logits ``(..., m)`` of m edges the value, of their shape, is 0/1
+    with a one for each edge of the tree. Kruskal's
     algorithm takes the edges as they arrive, unless their ends are connected already. A mask, or
     a logit of -inf, takes an edge away; a row whose other edges do not connect the graph cannot be
     answered.
