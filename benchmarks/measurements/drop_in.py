@@ -17,7 +17,7 @@ import numpy as np
 import typer
 
 from benchmarks.measurements import peers
-from benchmarks.measurements.timing import alternate, instructions, ratio
+from benchmarks.measurements.timing import alternate, ratio, setting
 from benchmarks.output.progress import steps_left
 from benchmarks.output.tables import Table
 
@@ -31,7 +31,6 @@ SHAPES = (
 )
 TEMPERATURE = 0.5
 OLD = "what is replaced"
-PARTS = ("sample", "product", "rest")  # of the call in PyTorch
 Times = dict[str, list[float]]
 
 
@@ -103,23 +102,28 @@ def keep_to(processors: int) -> None:
 
 
 def table(library: str, threads: int, measured: dict[str, Times]) -> Table:
-    """Show the ratios, and of the call in PyTorch its parts."""
-    columns = ["logits", f"{OLD}, ms", "fast, ms", "without fast over it", "fast over it"]
-    if library == "PyTorch":
-        columns += [f"{part}, %" for part in PARTS]
-    result = Table(
-        f"{library}: {threads} thread{'s' * (threads > 1)}, τ = {TEMPERATURE}, float32, "
-        f"{instructions()}",
-        columns,
-    )
+    """Show the ratios."""
+    columns = ("logits", f"{OLD}, ms", "fast, ms", "without fast over it", "fast over it")
+    result = Table(f"{library}: τ = {TEMPERATURE}, {setting(threads)}", columns)
     for shape, times in measured.items():
         cells = [f"{1e3 * statistics.median(times[x]):.2f}" for x in (OLD, "fast")]
         cells += [f"{ratio(times[x], times[OLD]):.2f}" for x in ("without fast", "fast")]
-        if library == "PyTorch":
-            whole = statistics.median(times["fast"])
-            shares = [statistics.median(times[x]) / whole for x in PARTS[:2]]
-            cells += [f"{100 * x:.0f}" for x in (*shares, 1 - sum(shares))]
         result.add(shape, *cells)
+    return result
+
+
+def shares(threads: int, measured: dict[str, Times]) -> Table:
+    """Show what the parts of the call in PyTorch take."""
+    result = Table(
+        f"PyTorch, fast, % of its time: τ = {TEMPERATURE}, {setting(threads)}",
+        ("logits", "sample", "product", "rest"),
+    )
+    for shape, times in measured.items():
+        sample, product, whole = (
+            statistics.median(times[x]) for x in ("sample", "product", "fast")
+        )
+        parts = (sample, product, whole - sample - product)
+        result.add(shape, *(f"{100 * x / whole:.0f}" for x in parts))
     return result
 
 
@@ -143,6 +147,7 @@ def tables(rounds: int) -> Iterator[Table]:
                     progress.advance(task)
             for library, times in measured.items():
                 yield table(library, count, times)
+            yield shares(count, measured["PyTorch"])
 
 
 def main(rounds: Annotated[int, typer.Option(min=3, help="Of all calls.")] = 60) -> None:

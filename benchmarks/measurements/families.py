@@ -6,7 +6,7 @@ import numpy as np
 
 import rbgs
 from benchmarks.measurements import peers
-from benchmarks.measurements.timing import alternate, instructions, ratio
+from benchmarks.measurements.timing import alternate, ratio, setting
 from benchmarks.output.tables import Table
 
 SHAPES = (((200, 60), 4), ((200, 30), 16))
@@ -33,13 +33,14 @@ def table(rounds: int) -> Table:
     np.ones(2**21)  # 16 MiB, freed at once
     rbgs.set_compiled(True)
     engine = "fast" if rbgs.is_compiled() else "NumPy"
-    setting = f"float32, {engine}, {rbgs.get_num_threads()} threads, {instructions()}"
     columns = ["estimator"]
     for batch, n in SHAPES:
         shape = f"({'×'.join(map(str, batch))}, {n})"
         columns += [f"{shape}: ms", "over GumbelRao", "over ST-GS"]
     result = Table(
-        f"Estimators against Gumbel-Rao: τ = {TEMPERATURE}, K = {SAMPLES}, {setting}", columns
+        f"Estimators against Gumbel-Rao: τ = {TEMPERATURE}, K = {SAMPLES}, {engine}, "
+        f"{setting(rbgs.get_num_threads())}",
+        columns,
     )
     cells: dict[str, list[str]] = {label: [] for label in ESTIMATORS}
     for batch, n in SHAPES:

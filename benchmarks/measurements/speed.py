@@ -17,7 +17,7 @@ import rbgs
 from benchmarks.experiments import estimators
 from benchmarks.measurements import drop_in, families, overheads, peers, structures
 from benchmarks.measurements.memory import peak_memory
-from benchmarks.measurements.timing import alternate, instructions, ratio
+from benchmarks.measurements.timing import alternate, ratio, setting
 from benchmarks.output.progress import steps_left
 from benchmarks.output.tables import Table
 
@@ -138,7 +138,7 @@ def table(
 ) -> Table:
     """Make the table of one workload."""
     result = Table(
-        f"{title}, float32, {rbgs.get_num_threads()} threads, {instructions()}",
+        f"{title}, {setting(rbgs.get_num_threads())}",
         ("contender", "ms", "over gumbel_softmax", "dense GR over it", "peak MiB", "ns"),
     )
     for label, seconds in times.items():

@@ -12,7 +12,7 @@ import numpy as np
 import rbgs
 from benchmarks.measurements import peers, structured_peers
 from benchmarks.measurements.memory import peak_memory
-from benchmarks.measurements.timing import alternate, instructions, ratio
+from benchmarks.measurements.timing import alternate, ratio, setting
 from benchmarks.output.tables import Table
 
 TEMPERATURE = 0.5
@@ -96,9 +96,8 @@ def tables(rounds: int) -> Iterator[Table]:
 def table(title: str, times: dict[str, list[float]], memory: dict[str, float]) -> Table:
     """Make the table of one workload; the first of the times is the peer's."""
     peer = next(iter(times))
-    setting = f"float32, {rbgs.get_num_threads()} threads, {instructions()}"
     columns = ("contender", "ms", f"over {peer}", "peak MiB")
-    result = Table(f"{title}: τ = {TEMPERATURE}, {setting}", columns)
+    result = Table(f"{title}: τ = {TEMPERATURE}, {setting(rbgs.get_num_threads())}", columns)
     for label, seconds in times.items():
         milliseconds = f"{1e3 * statistics.median(seconds):.2f}"
         over = f"{ratio(seconds, times[peer]):.2f}"
