@@ -42,8 +42,8 @@ _DATA = {"idx": "MNIST", "openml": "MNIST from OpenML", "digits": "Embedded digi
 LAYOUTS = {
     "listops": Layout(
         "Unsupervised parsing of ListOps",
-        "How often a network evaluates an expression rightly that finds its syntax tree by itself, "
-        "trained with each estimator, for expressions of up to L tokens and temperatures τ.",
+        "A network that evaluates expressions and finds their syntax trees by itself, trained with "
+        "each estimator: how often it is right, for expressions of up to L tokens.",
         "Accuracy at test in %, higher is better",
         listops.Config,
         ("clip",),
@@ -58,8 +58,8 @@ LAYOUTS = {
     ),
     "vae": Layout(
         "The categorical VAE",
-        "The bound on the negative log-likelihood that a variational autoencoder with categorical "
-        "latent variables reaches, trained with each estimator in batches of B images.",
+        "A variational autoencoder with categorical latent variables, trained with each estimator "
+        "in batches of B images: the bound on the negative log-likelihood that it reaches.",
         "Bound at test in nats, lower is better",
         vae.Config,
         ("data", "bits"),
