@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rich.cells import cell_len
+from tabulate import tabulate
 
 
 @dataclass
@@ -33,20 +33,9 @@ class Table:
         self.rows.append((*cells, *[""] * (len(self.columns) - len(cells))))
 
     def __str__(self) -> str:
-        widths = [
-            max(3, *map(cell_len, column)) for column in zip(self.columns, *self.rows, strict=True)
-        ]
-        rules = [
-            "-" * width if number < self.labels else "-" * (width - 1) + ":"
-            for number, width in enumerate(widths)
-        ]
-        lines = [self._line(cells, widths) for cells in (self.columns, rules, *self.rows)]
-        parts = [f"**{self.title}**", "\n".join(lines), self.caption]
+        sides = ["left"] * self.labels + ["right"] * (len(self.columns) - self.labels)
+        table = tabulate(
+            self.rows, self.columns, tablefmt="pipe", colalign=sides, disable_numparse=True
+        )
+        parts = [f"**{self.title}**", table, self.caption]
         return "\n\n".join(part for part in parts if part) + "\n"
-
-    def _line(self, cells: Sequence[str], widths: Sequence[int]) -> str:
-        filled = []
-        for number, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-            space = " " * (width - cell_len(cell))
-            filled.append(cell + space if number < self.labels else space + cell)
-        return f"| {' | '.join(filled)} |"
