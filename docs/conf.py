@@ -47,7 +47,7 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 autodoc_member_order = "bysource"
-autosummary_ignore_module_all = False
+autodoc_typehints = "none"  # arrays have no static type; numpydoc says what is taken
 numpydoc_show_class_members = False
 numpydoc_validation_checks = {
     "all",  # but for these:
