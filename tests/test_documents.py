@@ -5,9 +5,10 @@ import re
 import tomllib
 
 import pytest
-from documents import PAGES, ROOT, blocks, run, scripts
+from documents import PAGES, ROOT, blocks, output, run, scripts
 
 import rbgs
+from rbgs.arrays import engine, loops
 
 COMMAND = re.compile(r"(?:nox|python3?|pip) -?\w")
 PROJECT = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text())["project"]
@@ -22,12 +23,21 @@ SESSIONS = {
 
 
 @pytest.mark.parametrize("block", scripts(*PAGES[1:]), ids=str)
-def test_a_script_runs_by_itself(block):
+def test_a_script_runs_by_itself_and_prints_what_the_page_shows(block, capsys, monkeypatch):
     for node in ast.walk(ast.parse(block.code)):
         for name in node.names if isinstance(node, ast.Import) else ():
             if not name.name.startswith("rbgs"):
                 pytest.importorskip(name.name)
+    for module, setting in ((engine, "_compiled"), (loops, "_threads")):
+        monkeypatch.setattr(module, setting, getattr(module, setting))  # set back afterwards
     run(block.code, str(block))
+    shown = output(block)
+    assert shown is None or capsys.readouterr().out == shown
+
+
+def test_every_script_of_a_how_to_guide_shows_what_it_prints():
+    guides = scripts(*[page for page in PAGES if page.parent.name == "how_to"])
+    assert guides and all(map(output, guides))
 
 
 def test_sessions_are_run_as_doctests_and_say_that_they_are_one(request):
@@ -98,6 +108,7 @@ def test_pictures_have_a_caption_and_their_section_the_command(page):
         assert match[3].startswith("*"), match[1]
     assert text.count("![") == len(re.findall(r"^!\[.+\]\(.+\)\n\n\*", text, flags=re.MULTILINE))
     for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        section = re.sub(r"^```\n\n```text$", "", section, flags=re.MULTILINE)  # of a script
         if "```text" in section or "![" in section:
             assert commands(section), section.splitlines()[0]
 
