@@ -37,7 +37,8 @@ def test_a_script_runs_by_itself_and_prints_what_the_page_shows(block, capsys, m
 
 def test_every_script_of_a_how_to_guide_shows_what_it_prints():
     guides = scripts(*[page for page in PAGES if page.parent.name == "how_to"])
-    assert guides and all(map(output, guides))
+    assert guides
+    assert all(map(output, guides))
 
 
 def test_sessions_are_run_as_doctests_and_say_that_they_are_one(request):
