@@ -120,6 +120,24 @@ def test_links_lead_somewhere(page):
         assert page.parent.joinpath(link).exists(), link
 
 
+def messages():
+    """Yield the texts of the package, each with an ellipsis for what an f-string inserts."""
+    for path in ROOT.joinpath("rbgs").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(x.value if isinstance(x, ast.Constant) else "…" for x in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_the_messages_that_the_questions_quote_are_those_of_the_package():
+    text = ROOT.joinpath("docs/faq.md").read_text()
+    quoted, known = re.findall(r"^> `(.+)`$", text, flags=re.MULTILINE), list(messages())
+    assert len(quoted) == len(re.findall(r"^>", text, flags=re.MULTILINE)) > 10
+    for message in quoted:
+        assert any(message in x for x in known), message
+
+
 def test_every_public_name_is_in_the_reference():
     text = ROOT.joinpath("docs/reference/index.md").read_text()
     shown = set(re.findall(r"^   (\w+)$", text, flags=re.MULTILINE))
