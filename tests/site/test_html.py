@@ -82,5 +82,6 @@ def test_each_page_says_what_it_is_in_words_of_its_own(part, site):
         if not MADE_BY_SPHINX.fullmatch(name):
             element = soup(path).select_one(part)
             pages[(element.get("content") or element.text).strip() if element else ""].append(name)
-    assert not pages.pop("", [])
+    silent = pages.pop("", [])
+    assert not silent, "nothing in " + ", ".join(silent)
     assert not {text: names for text, names in pages.items() if len(names) > 1}
