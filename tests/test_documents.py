@@ -5,7 +5,7 @@ import re
 import tomllib
 
 import pytest
-from documents import PAGES, ROOT, blocks, output, run, scripts
+from documents import PAGES, ROOT, SESSIONS, blocks, output, run, scripts
 
 import rbgs
 from rbgs.arrays import engine, loops
@@ -14,13 +14,6 @@ RESULTS = sorted(ROOT.joinpath("docs/results").glob("*.md"))
 COMMAND = re.compile(r"(?:nox|python3?|pip) -?\w")
 PROJECT = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text())["project"]
 EXTRAS = set(PROJECT["optional-dependencies"])
-NOXFILE = ast.parse(ROOT.joinpath("noxfile.py").read_text())
-SESSIONS = {
-    node.name
-    for node in NOXFILE.body
-    if isinstance(node, ast.FunctionDef)
-    and any(ast.unparse(x) == "nox.session" for x in node.decorator_list)
-}
 SCRIPTED = [page for page in PAGES[1:] if page.name != "train.md"]
 
 

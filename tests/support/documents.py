@@ -1,11 +1,18 @@
 """What the documents say: blocks of code, and commands of a shell."""
 
+import ast
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+SESSIONS = {
+    node.name
+    for node in ast.parse(ROOT.joinpath("noxfile.py").read_text()).body
+    if isinstance(node, ast.FunctionDef)
+    and any(ast.unparse(x).startswith("nox.session") for x in node.decorator_list)
+}
 PAGES = (README, *sorted(ROOT.joinpath("docs").rglob("*.md")))
 _FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 
