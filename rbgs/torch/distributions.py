@@ -96,15 +96,14 @@ class OneHotCategorical(OneHotCategoricalOfTorch):
         check_logits(logits, -1)
         self.estimator = estimator
         log_probs = log_probabilities(logits, mask, unimix)
-        if validate_args is not None:
-            self._validate_args = validate_args
         if is_traced_by_torch(log_probs):  # a program has no branch on values
-            self._validate_args = False
-        if self._validate_args:
+            validate_args = False
+        elif self._validate_args if validate_args is None else validate_args:
             check_answerable(log_probs)
+        # As the base class does, which would check the logits whatever validate_args is.
         self._categorical = Categorical(logits=log_probs, validate_args=False)
-        # Not the base class's, which would check again, whatever validate_args is.
-        Distribution.__init__(self, log_probs.shape[:-1], log_probs.shape[-1:], validate_args=False)
+        *batch, n = log_probs.shape
+        Distribution.__init__(self, torch.Size(batch), torch.Size((n,)), validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "OneHotCategorical":
         """Return the distribution with a batch of another shape."""
