@@ -25,6 +25,12 @@ from rbgs.jax.sampling import INSTEAD, SAMPLE, check_array, sample, to_jax
 __all__ = ["OneHotCategorical"]
 
 
+class _OneHot(constraints.multinomial):
+    """One-hot vectors, not called discrete: of that NumPyro warns as if it had no derivative."""
+
+    is_discrete = False
+
+
 class OneHotCategorical(Distribution):
     r"""One-hot vectors with probabilities :math:`(1 - u) \operatorname{softmax}(\theta) + u / m`.
 
@@ -79,7 +85,7 @@ class OneHotCategorical(Distribution):
 
     # Those of NumPyro have no place for -inf; what is checked is in validate_args.
     arg_constraints = {"logits": constraints.dependent}  # noqa: RUF012  as the base class has it
-    support = constraints.multinomial(1)
+    support = _OneHot(1)
     reparametrized_params = ["logits"]  # noqa: RUF012
     pytree_data_fields = ("logits", "_temperature")
     pytree_aux_fields = ("_estimator",)

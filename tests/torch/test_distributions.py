@@ -126,10 +126,16 @@ def test_divergence(kind):
     law, other = OneHotCategorical(LOGITS, ESTIMATOR), KINDS[kind](logits)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # an ambiguous rule warns
-        close(kl_divergence(law, other), kl_divergence(OfTorch(logits=LOGITS), KINDS["torch"](logits)))
-        close(kl_divergence(other, law), kl_divergence(KINDS["torch"](logits), OfTorch(logits=LOGITS)))
+        close(
+            kl_divergence(law, other), kl_divergence(OfTorch(logits=LOGITS), KINDS["torch"](logits))
+        )
+        close(
+            kl_divergence(other, law), kl_divergence(KINDS["torch"](logits), OfTorch(logits=LOGITS))
+        )
     Independent = torch.distributions.Independent  # noqa: N806
-    close(kl_divergence(Independent(law, 1), Independent(other, 1)), kl_divergence(law, other).sum())
+    close(
+        kl_divergence(Independent(law, 1), Independent(other, 1)), kl_divergence(law, other).sum()
+    )
 
 
 def test_divergence_of_what_is_no_one_hot_vector_is_unknown():
@@ -220,7 +226,10 @@ def test_validation():
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [
-        (rbgs.Reinforce(), r"no gradient: call rbgs\.torch\.expectation\(estimator, loss, logits\)"),
+        (
+            rbgs.Reinforce(),
+            r"no gradient: call rbgs\.torch\.expectation\(estimator, loss, logits\)",
+        ),
         (rbgs.Systematic(ESTIMATOR, 2), r"has an axis of draws.*expectation\(estimator, loss, log"),
         (rbgs.GumbelSoftmax(1.0), r"relaxed.*take torch\.distributions\.RelaxedOneHotCategorical"),
         (rbgs.GumbelRao(1.0, structure=rbgs.Subset(2)), "GumbelRao is a Subset, and not one-hot"),
