@@ -28,7 +28,8 @@ def pytest(session, *arguments):
 
 def all_libraries(session):
     """Install what the tests need over all array libraries that run on a CPU."""
-    install(session, "-e", ".[torch,jax,autograd,dask,fast]", "optax", *group("tests"))
+    extras = "torch,jax,autograd,dask,fast,pyro,numpyro"
+    install(session, "-e", f".[{extras}]", "optax", *group("tests"))
     peers(session)
 
 
@@ -54,6 +55,7 @@ def tests(session):
 def tests_slow(session):
     """Those that take many seconds each: shardings, exports, compiled structures, large graphs."""
     all_libraries(session)
+    install(session, "-e", ".[distrax]")
     pytest(session, "--slow", "-m", "slow", "--ignore", "tests/benchmarks")
 
 
@@ -75,7 +77,7 @@ def tests_strict(session):
 @nox.session
 def tests_torch(session):
     """PyTorch."""
-    install(session, "-e", ".[torch]", *group("tests"))
+    install(session, "-e", ".[torch,pyro]", *group("tests"))
     peers(session)
     pytest(session, "--backend", "torch")
 
@@ -83,7 +85,7 @@ def tests_torch(session):
 @nox.session
 def tests_jax(session):
     """JAX."""
-    install(session, "-e", ".[jax]", "optax", *group("tests"))
+    install(session, "-e", ".[jax,numpyro]", "optax", *group("tests"))
     pytest(session, "--backend", "jax")
 
 

@@ -86,7 +86,7 @@ def test_enumeration_in_the_guide_is_exact(how, masked):
 
 def test_enumeration_in_the_model_is_the_evidence():
     bound = infer.TraceEnum_ELBO(max_plate_nesting=1)
-    loss = bound.loss(infer.config_enumerate(model), lambda n: None, 3)
+    loss = bound.loss(infer.config_enumerate(model), lambda _: None, 3)
     assert loss == pytest.approx(-3 * EVIDENCE, rel=1e-5)
 
 

@@ -7,7 +7,7 @@ from backends import to_numpy
 from rbgs.arrays.log_probs import divergence, entropy, log_prob, log_probabilities
 
 P = np.asarray([[0.7, 0.2, 0.1], [0.05, 0.05, 0.9]])
-LOGITS = np.log(P) + [[3.0], [-2.0]]
+LOGITS = np.log(P) + np.asarray([[3.0], [-2.0]])
 MASK = np.asarray([[True, True, True], [True, False, True]])
 
 

@@ -125,7 +125,7 @@ def test_forbidden_categories_leave_everything_finite(unimix):
 def test_validation():
     for row in ([0.0, np.nan], [np.inf, 0.0], [-np.inf, -np.inf]):
         logits = np.asarray([[0.0, 0.0], row])
-        with pytest.raises(ValueError, match="have a row with NaN or .*validate_args=False"):
+        with pytest.raises(ValueError, match=r"have a row with NaN or .*validate_args=False"):
             OneHotCategorical(logits, ESTIMATOR, validate_args=True)
         law = OneHotCategorical(logits, ESTIMATOR, validate_args=False)
         for x in (law.sample(KEY).sum(axis=-1), law.entropy()):
@@ -198,7 +198,7 @@ POSTERIOR = LIKELIHOOD / LIKELIHOOD.sum()
 N = 100
 
 
-def model(estimator=UNBIASED):
+def model(**_):
     with numpyro.plate("data", N):
         law = OneHotCategorical(jax.numpy.zeros((2, 3)), UNBIASED)
         codes = numpyro.sample("codes", law.to_event(1))

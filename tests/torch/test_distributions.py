@@ -100,8 +100,8 @@ def test_all_but_the_sample_is_that_of_the_base_class():
     close(law.log_prob(support), base.log_prob(support))
     close(law.log_prob(support).exp().sum(dim=0), torch.ones(6, dtype=torch.float64))
     close(law.entropy(), base.entropy())
-    close(gradient(lambda x: OneHotCategorical(x, ESTIMATOR).entropy().sum()),
-          gradient(lambda x: OfTorch(logits=x).entropy().sum()))  # fmt: skip
+    ours, its = lambda x: OneHotCategorical(x, ESTIMATOR), lambda x: OfTorch(logits=x)
+    close(*(gradient(lambda x, f=f: f(x).entropy().sum()) for f in (ours, its)))
 
 
 def test_log_prob_carries_the_derivative_for_the_value_on():
@@ -145,29 +145,29 @@ def test_divergence_of_what_is_no_one_hot_vector_is_unknown():
 
 
 @pytest.mark.parametrize("unimix", [0.0, 0.01])
-def test_forbidden_categories_leave_everything_finite(unimix):
-    """Also where the gradient is scaled up: that of the base class is NaN then."""
-    for logits, mask in ((LOGITS, MASK), (torch.where(MASK, LOGITS, -torch.inf), None)):
+@pytest.mark.parametrize(
+    ("logits", "mask"), [(LOGITS.float(), MASK), (LOGITS.float().where(MASK, -torch.inf), None)]
+)
+def test_forbidden_categories_leave_everything_finite(logits, mask, unimix):
+    def law(logits):
+        return OneHotCategorical(logits, ESTIMATOR, mask=mask, unimix=unimix)
 
-        def law(logits, mask=mask):
-            return OneHotCategorical(logits.float(), ESTIMATOR, mask=mask, unimix=unimix)
-
-        prior = OneHotCategorical(torch.zeros(6, 4), ESTIMATOR, mask=MASK)
-        value = law(logits).sample()
-        for function in (
-            lambda x: 1e6 * law(x).entropy().sum(),
-            lambda x: 1e6 * kl_divergence(law(x), prior).sum(),
-            lambda x: 1e6 * kl_divergence(prior, law(x)).sum(),
-            lambda x: 1e6 * kl_divergence(law(x), OfTorch(logits=prior.logits)).sum(),
-            lambda x: law(x).log_prob(value).sum(),
-            lambda x: law(x).log_prob(law(x).rsample()).sum(),
-        ):
-            assert function(logits).isfinite()
-            found = gradient(function, logits)
-            assert found.isfinite().all()
-            assert (found[~MASK] == 0).all()
-    law = law(LOGITS, MASK)
-    assert (law.log_prob(law.enumerate_support()).T.isinf() == ~MASK).all()
+    prior = OneHotCategorical(torch.zeros(6, 4), ESTIMATOR, mask=MASK)
+    value = law(logits).sample()
+    for function in (
+        lambda x: 1e6 * law(x).entropy().sum(),  # scaled up, that of the base class is NaN
+        lambda x: 1e6 * kl_divergence(law(x), prior).sum(),
+        lambda x: 1e6 * kl_divergence(prior, law(x)).sum(),
+        lambda x: 1e6 * kl_divergence(law(x), OfTorch(logits=prior.logits)).sum(),
+        lambda x: law(x).log_prob(value).sum(),
+        lambda x: law(x).log_prob(law(x).rsample()).sum(),
+    ):
+        assert function(logits).isfinite()
+        found = gradient(function, logits)
+        assert found.isfinite().all()
+        assert (found[~MASK] == 0).all()
+    support = law(logits).enumerate_support()
+    assert (law(logits).log_prob(support).T.isinf() == ~MASK).all()
 
 
 def test_derivatives_of_the_mixture():
@@ -188,10 +188,12 @@ def test_expand():
     assert wide.batch_shape == (3, 6)
     assert (wide.rsample((2,), generator=0) == law.rsample((2, 3), generator=0)).all()
     close(wide.entropy(), law.entropy().expand(3, 6))
-    close(wide.log_prob(wide.enumerate_support()), law.log_prob(law.enumerate_support())[:, None].expand(4, 3, 6))  # fmt: skip  # noqa: E501
+    expected = law.log_prob(law.enumerate_support())[:, None].expand(4, 3, 6)
+    close(wide.log_prob(wide.enumerate_support()), expected)
     close(kl_divergence(wide, law), torch.zeros(3, 6, dtype=torch.float64))
     for flag in (True, False):
-        assert OneHotCategorical(LOGITS, ESTIMATOR, validate_args=flag).expand((2, 6))._validate_args is flag  # fmt: skip  # noqa: E501
+        checked = OneHotCategorical(LOGITS, ESTIMATOR, validate_args=flag)
+        assert checked.expand((2, 6))._validate_args is flag
     independent = torch.distributions.Independent(law, 1)
     assert independent.has_rsample
     assert independent.expand((2,)).rsample().shape == (2, 6, 4)
@@ -205,7 +207,7 @@ def test_expand():
 def test_validation():
     for row in ([0.0, torch.nan], [torch.inf, 0.0], [-torch.inf, -torch.inf]):
         logits = torch.asarray([[0.0, 0.0], row])
-        with pytest.raises(ValueError, match="have a row with NaN or .*validate_args=False"):
+        with pytest.raises(ValueError, match=r"have a row with NaN or .*validate_args=False"):
             OneHotCategorical(logits, ESTIMATOR)
         law = OneHotCategorical(logits, ESTIMATOR, validate_args=False)
         for x in (law.rsample().sum(dim=-1), law.entropy(), law.logits.sum(dim=-1)):
