@@ -187,6 +187,7 @@ def report(session):
 
 @nox.session
 def docs(session):
-    """The documentation as HTML, in docs/_build."""
-    install(session, "-e", ".[docs,torch,jax,autograd,dask]")
-    session.run("sphinx-build", "-W", "-b", "html", "docs", "docs/_build", *session.posargs)
+    """The documentation as HTML, in docs/_build/html; its tutorials are executed."""
+    install(session, "-e", ".[docs,torch,jax,autograd,dask,fast,benchmarks]")
+    build = ("sphinx-build", "-W", "--keep-going", "-j", "auto", "-b", "html")
+    session.run(*build, "docs", "docs/_build/html", *session.posargs)

@@ -1,5 +1,9 @@
 """Configuration of Sphinx."""
 
+import os
+from importlib.resources import files
+from pathlib import Path
+
 import rbgs
 
 project = "rbgs"
@@ -7,14 +11,40 @@ author = "The rbgs developers"
 copyright = f"2026, {author}"  # noqa: A001
 release = version = rbgs.__version__
 
-extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.mathjax"]
-myst_enable_extensions = ["dollarmath", "amsmath"]
+extensions = [
+    "myst_nb",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinxext.opengraph",
+]
+exclude_patterns = ["_build", "_templates", "kernels"]
+templates_path = ["_templates"]
+# MathJax in one file, so that formulas need no network.
+mathjax_path = "tex-svg.js"
+html_static_path = ["_static", str(files("sphinx-mathjax-offline") / "static/mathjax/tex-svg.js")]
+html_css_files = ["rbgs.css"]
+html_theme = "furo"
+html_title = "rbgs"
+ogp_social_cards = {"enable": False}
+ogp_enable_meta_description = True
+
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+os.environ["JUPYTER_PATH"] = str(Path(__file__).parent)  # whose kernel logs errors alone
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+autodoc_member_order = "bysource"
+autosummary_ignore_module_all = False
 numpydoc_show_class_members = False
 numpydoc_validation_checks = {"GL08", "PR01", "PR02", "PR03", "RT03", "SS03"}
 users_make_none = (r"\.Comparison$", r"\.Draw$", r"\.LazyDraw", r"\.Moments$", r"\.Tuning$")
 numpydoc_validation_exclude = set(users_make_none)
-autodoc_member_order = "bysource"
-exclude_patterns = ["_build"]
-html_theme = "furo"
-html_title = "rbgs"
