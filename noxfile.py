@@ -188,6 +188,6 @@ def report(session):
 @nox.session
 def docs(session):
     """The documentation as HTML, in docs/_build/html; its tutorials are executed."""
-    install(session, "-e", ".[docs,torch,jax,autograd,dask,fast,benchmarks]")
+    install(session, "-e", ".[docs,torch,jax,autograd,dask,fast,pyro,numpyro,distrax,benchmarks]")
     build = ("sphinx-build", "-W", "--keep-going", "-j", "auto", "-b", "html")
     session.run(*build, "docs", "docs/_build/html", *session.posargs)
