@@ -32,7 +32,8 @@ def pytest(session, *arguments):
 
 def all_libraries(session):
     """Install what the tests need over all array libraries that run on a CPU."""
-    install(session, "-e", ".[torch,jax,autograd,dask,fast]", "optax", *group("tests"))
+    extras = "torch,jax,autograd,dask,fast,pyro,numpyro"
+    install(session, "-e", f".[{extras}]", "optax", *group("tests"))
     peers(session)
 
 
@@ -58,6 +59,7 @@ def tests(session):
 def tests_slow(session):
     """Those that take many seconds each: shardings, exports, compiled structures, large graphs."""
     all_libraries(session)
+    install(session, "-e", ".[distrax]")
     pytest(session, "--slow", "-m", "slow", "--ignore", "tests/benchmarks")
 
 
@@ -79,7 +81,7 @@ def tests_strict(session):
 @nox.session
 def tests_torch(session):
     """PyTorch."""
-    install(session, "-e", ".[torch]", *group("tests"))
+    install(session, "-e", ".[torch,pyro]", *group("tests"))
     peers(session)
     pytest(session, "--backend", "torch")
 
@@ -87,7 +89,7 @@ def tests_torch(session):
 @nox.session
 def tests_jax(session):
     """JAX."""
-    install(session, "-e", ".[jax]", "optax", *group("tests"))
+    install(session, "-e", ".[jax,numpyro]", "optax", *group("tests"))
     pytest(session, "--backend", "jax")
 
 
@@ -198,7 +200,7 @@ def report(session):
 @nox.session
 def docs(session):
     """The documentation as HTML, in docs/_build/html; its tutorials are executed."""
-    install(session, "-e", ".[docs,torch,jax,autograd,dask,fast,benchmarks]")
+    install(session, "-e", ".[docs,torch,jax,autograd,dask,fast,pyro,numpyro,distrax,benchmarks]")
     for made in ("docs/_build", "docs/reference/generated"):
         shutil.rmtree(made, ignore_errors=True)
     build = ("sphinx-build", "-W", "--keep-going", "-j", "auto", "-b", "html")

@@ -11,6 +11,7 @@ from rbgs.arrays.scalars import float_beside, is_array
 from rbgs.arrays.settings import with_own_settings
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.estimators.base import Estimator, check_estimator
+from rbgs.estimators.relaxation import GumbelSoftmax
 
 NO_SECOND_DERIVATIVE = (
     "the gradient estimate has no derivative for the logits: it holds the random numbers fixed. "
@@ -35,6 +36,37 @@ def check_pathwise(estimator: Any, instead: str = "") -> None:
             f"a sample of {type(estimator).__name__} has an axis of draws that the logits lack: "
             f"{instead and f'call {instead}, which averages over it, or '}sample with the "
             "estimator that it averages"
+        )
+
+
+def check_one_hot(estimator: Any, instead: str, relaxed: str) -> None:
+    """Raise unless the samples of an estimator are one-hot vectors that have a derivative.
+
+    The message names what a framework has for relaxed values.
+    """
+    check_pathwise(estimator, instead)
+    name = type(estimator).__name__
+    if isinstance(estimator, GumbelSoftmax):
+        raise TypeError(
+            f"a sample of {name} is relaxed, a point inside the simplex, and not one-hot: take "
+            f"{relaxed}, or an estimator with a discrete value such as rbgs.GumbelRao(0.5)"
+        )
+    structure = getattr(estimator, "structure", None)
+    if structure is not None:
+        raise TypeError(
+            f"a sample of this {name} is a {type(structure).__name__}, and not one-hot: leave "
+            "structure= out, or take the samples of the estimator without a distribution"
+        )
+
+
+def check_answerable(log_probs: Array) -> None:
+    """Raise if a row of what `log_probabilities` returned is NaN."""
+    xp = array_namespace(log_probs)
+    if bool(xp.any(xp.isnan(log_probs))):
+        raise ValueError(
+            f"the logits, of shape {tuple(log_probs.shape)}, have a row with NaN or +inf, or one "
+            "without an allowed category: -inf or a mask that is False forbids one, and each row "
+            "needs one that is allowed. With validate_args=False such a row is NaN"
         )
 
 

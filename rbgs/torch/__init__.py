@@ -7,6 +7,7 @@ in forward mode.
 from rbgs.doors import not_installed
 
 try:
+    import rbgs.torch.distributions  # noqa: F401  a name of this module
     from rbgs.torch.expectation import expectation
     from rbgs.torch.module import Sampler
     from rbgs.torch.sampling import gumbel_softmax, sample
