@@ -1,6 +1,5 @@
 """The expected loss of any estimator: an array that carries the gradient estimate."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -24,10 +23,9 @@ from rbgs.doors import (
     temperature_array,
 )
 from rbgs.estimators.base import Estimator, check_estimator
+from rbgs.jax.oracle import Loss, with_derivative
 from rbgs.jax.sampling import check_array, refuse_derivative, sample, to_jax
 from rbgs.random.source import check_source
-
-Loss = Callable[[jax.Array], jax.Array]
 
 
 @instead_of(dim="axis", rng="key", generator="key")
@@ -153,8 +151,7 @@ def _answer(
     def answer(value: jax.Array) -> Answer:
         if not derivative:
             return Answer(checked(value))
-        losses, pullback = jax.vjp(checked, value)
-        return Answer(losses, *pullback(jax.numpy.ones_like(losses)))
+        return with_derivative(checked, value, name)
 
     return jax.vmap(answer)(value) if leading else answer(value)
 

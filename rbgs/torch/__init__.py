@@ -9,8 +9,9 @@ from rbgs.doors import not_installed
 try:
     from rbgs.torch.expectation import expectation
     from rbgs.torch.module import Sampler
+    from rbgs.torch.oracle import oracle
     from rbgs.torch.sampling import gumbel_softmax, sample
 except ModuleNotFoundError as error:
     raise not_installed(error, "torch") from None
 
-__all__ = ["Sampler", "expectation", "gumbel_softmax", "sample"]
+__all__ = ["Sampler", "expectation", "gumbel_softmax", "oracle", "sample"]

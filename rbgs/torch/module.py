@@ -7,15 +7,16 @@ import torch
 from torch import Tensor
 from torch.nn.modules.module import _EXTRA_STATE_KEY_SUFFIX
 
+from rbgs.arrays.inputs import check_logits, wide_dtype
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.typing import Generator
 from rbgs.doors import check_pathwise
 from rbgs.estimators.base import Estimator
-from rbgs.torch.sampling import INSTEAD, sample
+from rbgs.torch.sampling import INSTEAD, check_tensor, sample
 
 
 class Sampler(torch.nn.Module):
-    """A layer that draws samples, with a temperature that can be scheduled.
+    r"""A layer that draws samples, with a temperature that can be scheduled.
 
     Parameters
     ----------
@@ -23,6 +24,12 @@ class Sampler(torch.nn.Module):
         Any that :func:`sample` takes, with a float temperature.
     dim : int
         The category axis.
+    deterministic_eval : bool
+        Whether the layer, once ``eval()`` was called on it or on the model around it, returns the
+        value of equal Gumbels, without a gradient and without drawing a random number: the most
+        probable category or subset, for a :class:`~rbgs.SpanningTree` the one of greatest weight.
+        That of :class:`~rbgs.GumbelSoftmax` is relaxed, as in training:
+        :math:`\operatorname{softmax}(\theta / \tau)`.
 
     Raises
     ------
@@ -47,11 +54,14 @@ class Sampler(torch.nn.Module):
     """
 
     @instead_of(axis="dim")
-    def __init__(self, estimator: Estimator, *, dim: int = -1) -> None:
+    def __init__(
+        self, estimator: Estimator, *, dim: int = -1, deterministic_eval: bool = False
+    ) -> None:
         super().__init__()
         check_pathwise(estimator, INSTEAD)
         self.estimator: Any = estimator
         self.dim = dim
+        self.deterministic_eval = deterministic_eval
         self.temperature = self.temperature  # check it
 
     @property
@@ -79,7 +89,10 @@ class Sampler(torch.nn.Module):
         index: Tensor | int | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Return :func:`sample` of the estimator."""
+        """Return :func:`sample` of the estimator; ``deterministic_eval`` needs no randomness."""
+        if self.deterministic_eval and not self.training:
+            check_tensor(logits)
+            generator, noise, logits = None, self._equal_noise(logits), logits.detach()
         return sample(
             self.estimator,
             logits,
@@ -90,9 +103,15 @@ class Sampler(torch.nn.Module):
             dim=self.dim,
         )
 
+    def _equal_noise(self, logits: Tensor) -> Tensor:
+        """Return noise that prefers no category."""
+        shape = self.estimator._noise_shape(logits.shape, check_logits(logits, self.dim))
+        return torch.full(shape, 0.5, dtype=wide_dtype(logits), device=logits.device)
+
     def extra_repr(self) -> str:
         """Return what ``repr`` shows."""
-        return f"{self.estimator}, dim={self.dim}"
+        deterministic = ", deterministic_eval=True" * self.deterministic_eval
+        return f"{self.estimator}, dim={self.dim}{deterministic}"
 
     def get_extra_state(self) -> Tensor:
         """Return the temperature, which ``state_dict`` holds beside parameters and buffers."""
