@@ -35,22 +35,26 @@ class Sampler(torch.nn.Module):
     ------
     TypeError
         The temperature is a tensor: call :func:`sample` for that. Or the estimator is none, or one
-        that uses values of the loss.
+        that uses values of the loss, or ``deterministic_eval`` is no bool.
 
     Notes
     -----
     The temperature is part of ``state_dict``, as a tensor; a checkpoint without it leaves it as it
-    is. Under ``torch.compile`` it may change: see :func:`sample`.
+    is; ``deterministic_eval`` is no part of it. Under ``torch.compile`` the temperature may change:
+    see :func:`sample`. Categories that rounding cannot tell apart are as probable as each other:
+    the first of them is taken.
 
     Examples
     --------
     >>> import rbgs, rbgs.torch, torch
-    >>> layer = rbgs.torch.Sampler(rbgs.GumbelRao(1.0))
+    >>> layer = rbgs.torch.Sampler(rbgs.GumbelRao(1.0), deterministic_eval=True)
     >>> layer.temperature = 0.5
     >>> layer(torch.zeros(5, 3)).shape
     torch.Size([5, 3])
     >>> layer.estimator
     GumbelRao(temperature=0.5, samples=None, sampling='lattice', control_variate=None)
+    >>> layer.eval()(torch.tensor([0.1, 0.3, 0.2]))
+    tensor([0., 1., 0.])
     """
 
     @instead_of(axis="dim")
@@ -61,6 +65,10 @@ class Sampler(torch.nn.Module):
         check_pathwise(estimator, INSTEAD)
         self.estimator: Any = estimator
         self.dim = dim
+        if not isinstance(deterministic_eval, bool):
+            raise TypeError(
+                f"deterministic_eval is {deterministic_eval!r}; True or False is wanted"
+            )
         self.deterministic_eval = deterministic_eval
         self.temperature = self.temperature  # check it
 

@@ -90,9 +90,10 @@ def sample(
 
     Under ``torch.compile`` sizes and a float temperature may change from call to call. There are
     further programs only where the mathematics differs: at temperatures up to 0.3, 0.5, 1, 2 and
-    above. A temperature that is a tensor has one program for all. Their length depends neither on the batch nor, above 128, on the number
-    of samples. A program of ``torch.export`` has the value without its derivative, and one of
-    ``torch.jit.trace`` cannot be saved: so it is for all functions with a derivative of their own.
+    above. A temperature that is a tensor has one program for all values. The length of a program
+    depends neither on the batch nor, above 128, on the number of samples. A program of
+    ``torch.export`` has the value without its derivative, and one of ``torch.jit.trace`` cannot be
+    saved: so it is for all functions with a derivative of their own.
 
     Examples
     --------

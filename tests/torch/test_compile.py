@@ -133,6 +133,50 @@ def test_a_layer_with_a_schedule():
     assert counter.frame_count <= 2
 
 
+def programs_of(function, temperatures):
+    """Return how many programs there are after each temperature."""
+    counter = testing.CompileCounterWithBackend("eager")
+    compiled = torch.compile(function, fullgraph=True, backend=counter)
+    counts = []
+    for temperature in temperatures:
+        compiled(LOGITS, temperature)
+        counts.append(counter.frame_count)
+    return counts
+
+
+def test_an_annealed_temperature_has_few_programs():
+    """A float: the first one, another one, and those where the mathematics differs."""
+
+    def sample(logits, temperature):
+        return door.sample(rbgs.GumbelRao(temperature, 7), logits)
+
+    counts = programs_of(sample, np.linspace(0.95, 0.55, 20).tolist())
+    assert counts == [1] + [2] * 19
+    torch.compiler.reset()
+    # Each 1/k included, and twice as many of them as PyTorch compiles one function for.
+    assert programs_of(sample, [1 / k for k in range(1, 17)])[-1] == 4
+
+
+def test_an_annealed_tensor_has_one_program():
+    def sample(logits, temperature):
+        return door.sample(rbgs.GumbelRao(temperature, 7), logits)
+
+    for dtype in (torch.float64, torch.float16):
+        torch.compiler.reset()
+        temperatures = torch.linspace(3, 0.1, 20, dtype=dtype)
+        assert programs_of(sample, temperatures) == [1] * 20
+
+
+def test_a_compiled_layer_takes_a_temperature_and_is_evaluated():
+    layer = door.Sampler(rbgs.GumbelRao(0.95, 7), deterministic_eval=True)
+    compiled = torch.compile(layer, fullgraph=True, backend="eager")
+    compiled.temperature = 0.5  # reaches the layer inside
+    assert layer.temperature == 0.5
+    compiled.eval()
+    assert torch.equal(compiled(LOGITS), layer(LOGITS))
+    assert (compiled(LOGITS).argmax(dim=-1) == LOGITS.argmax(dim=-1)).all()
+
+
 def program_lengths(estimator, rows):
     """Return how many operations the programs of a forward and of a backward pass have."""
     lengths = []
