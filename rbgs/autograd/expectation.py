@@ -63,7 +63,8 @@ def expectation(
     Raises
     ------
     TypeError
-        As in :func:`sample`; or the loss is no function, or does not return a floating array.
+        As in :func:`sample`; or the loss is no function, does not return a floating array, or does
+        not depend on the value where its derivative is needed.
     ValueError
         As in :func:`sample`; what the loss returns has another shape; or a derivative is asked for
         that only :func:`rbgs.torch.expectation` and :func:`rbgs.jax.expectation` have: for what the

@@ -73,8 +73,8 @@ def expectation(
     Raises
     ------
     TypeError
-        As in :func:`sample`; or the loss is no function, or does not return a floating array; or
-        state is traced.
+        As in :func:`sample`; or the loss is no function, does not return a floating array, or does
+        not depend on the value where its derivative is needed; or state is traced.
     ValueError
         As in :func:`sample`; or what the loss returns has another shape.
     NotImplementedError
