@@ -187,7 +187,7 @@ def gumbel_softmax(
         :class:`~rbgs.GumbelRao` takes.
     generator : torch.Generator, optional
         On the device of the logits; by default PyTorch's own.
-    mask : bool tensor, optional
+    mask : bool tensor ``(..., n)``, optional
         True where a category is allowed; broadcasts against the logits.
 
     Returns
