@@ -1,13 +1,15 @@
-"""The recipe for a framework without an array-API namespace."""
+"""The tutorial's rule for a framework without an array-API namespace."""
 
 import numpy as np
 import pytest
 from cases import PATHWISE, name
+from documents import TUTORIALS, definitions, scripts
 
 import rbgs
 
 tf = pytest.importorskip("tensorflow")
-recipe = pytest.importorskip("tensorflow_recipe")
+(script,) = scripts(TUTORIALS / "autodiff.md")
+recipe = definitions(script)
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(3, 5, 4)).astype("float32")

@@ -1,11 +1,14 @@
 """What the documents say: blocks of code, and commands of a shell."""
 
+import ast
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+TUTORIALS = ROOT / "docs" / "tutorials"
 PAGES = (README, *sorted(ROOT.joinpath("docs").rglob("*.md")))
 _FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 
@@ -34,6 +37,26 @@ def blocks(*pages, language=None):
 def scripts(*pages):
     """Return the blocks of Python that are no doctests."""
     return [block for block in blocks(*pages, language="python") if ">>>" not in block.code]
+
+
+def cells(*pages):
+    """Return the cells that are executed when the pages are built, without their options."""
+    options = re.compile(r"\A---\n.*?^---\n", flags=re.DOTALL | re.MULTILINE)
+    return [
+        block._replace(code=options.sub("", block.code))
+        for block in blocks(*pages)
+        if block.rest == "{code-cell} python"
+    ]
+
+
+def definitions(*of):
+    """Return what blocks import and define, without running the rest of them."""
+    kinds = ast.Import, ast.ImportFrom, ast.ClassDef, ast.FunctionDef
+    names = {}
+    for block in of:
+        body = [node for node in ast.parse(block.code).body if isinstance(node, kinds)]
+        exec(compile(ast.Module(body, []), str(block), "exec"), names)
+    return SimpleNamespace(**names)
 
 
 def run(code, name):
