@@ -27,7 +27,7 @@ class Autoencoder(torch.nn.Module):
         return (self.decoder(code) - x).square().sum(dim=-1)
 
 
-def train(model, x, start, steps=100):
+def train(model, x, start, steps=200):
     """Train on rows that begin at ``start`` of the whole batch; return the loss of each step."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     losses = []
@@ -63,7 +63,7 @@ def work(rank, processes, store):
         losses = train(alone, x, 0)
         pairs = zip(model.parameters(), alone.parameters(), strict=True)
         difference = max((a - b).abs().max().item() for a, b in pairs)
-        assert difference < 1e-9
+        assert difference < 1e-6
         print(f"one process: loss {losses[0]:.2f}, in the end {losses[-1]:.2f}")
         print(f"largest difference of the weights: {difference:.0e}")
 
