@@ -1,4 +1,4 @@
-"""What the documents show can be run. The scripts of the README are run by `test_readme`."""
+"""What the documents show can be run. `test_readme` runs README and `train.md`."""
 
 import ast
 import re
@@ -9,6 +9,7 @@ from documents import PAGES, ROOT, blocks, run, scripts
 
 import rbgs
 
+RESULTS = sorted(ROOT.joinpath("docs/results").glob("*.md"))
 COMMAND = re.compile(r"(?:nox|python3?|pip) -?\w")
 PROJECT = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text())["project"]
 EXTRAS = set(PROJECT["optional-dependencies"])
@@ -19,9 +20,10 @@ SESSIONS = {
     if isinstance(node, ast.FunctionDef)
     and any(ast.unparse(x) == "nox.session" for x in node.decorator_list)
 }
+SCRIPTED = [page for page in PAGES[1:] if page.name != "train.md"]
 
 
-@pytest.mark.parametrize("block", scripts(*PAGES[1:]), ids=str)
+@pytest.mark.parametrize("block", scripts(*SCRIPTED), ids=str)
 def test_a_script_runs_by_itself(block):
     for node in ast.walk(ast.parse(block.code)):
         for name in node.names if isinstance(node, ast.Import) else ():
@@ -41,7 +43,7 @@ def test_sessions_are_run_as_doctests_and_say_that_they_are_one(request):
 
 def test_python_is_marked_as_such():
     languages = {block.language for block in blocks(*PAGES)}
-    assert languages == {"python", "sh", "text", ""}  # none: directives of Sphinx
+    assert languages <= {"python", "sh", "text", ""}  # none: directives of Sphinx
 
 
 def commands(text):
@@ -100,6 +102,14 @@ def test_pictures_have_a_caption_and_their_section_the_command(page):
     for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
         if "```text" in section or "![" in section:
             assert commands(section), section.splitlines()[0]
+
+
+@pytest.mark.parametrize("page", RESULTS, ids=lambda page: page.name)
+def test_results_say_what_they_show_and_by_which_command(page):
+    text = page.read_text()
+    assert re.match(r'---\nmyst:\n  html_meta:\n    description: "[^"\n]{60,}"\n---\n\n# ', text)
+    assert not re.search("[┃│]", text)
+    assert commands(text) or page.stem == "index"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
