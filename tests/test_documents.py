@@ -5,7 +5,7 @@ import re
 import tomllib
 
 import pytest
-from documents import PAGES, ROOT, blocks, run, scripts
+from documents import PAGES, ROOT, blocks, cells, run, scripts
 
 import rbgs
 
@@ -30,6 +30,11 @@ def test_a_script_runs_by_itself(block):
             if not name.name.startswith("rbgs"):
                 pytest.importorskip(name.name)
     run(block.code, str(block))
+
+
+@pytest.mark.parametrize("cell", cells(*PAGES), ids=str)
+def test_a_cell_is_plain_python_that_can_be_pasted_into_a_script(cell):
+    ast.parse(cell.code)  # without the commands of notebooks
 
 
 def test_sessions_are_run_as_doctests_and_say_that_they_are_one(request):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from cases import PATHWISE, name
-from documents import TUTORIALS, definitions, scripts
+from documents import TUTORIALS, definitions, run, scripts
 
 import rbgs
 
@@ -51,3 +51,7 @@ def test_a_model_is_trained():
         losses.append(float(loss))
     assert losses[0] == 4
     assert np.mean(losses[-10:]) < 0.4
+
+
+def test_the_script_runs_as_it_is_printed():
+    run(script.code, str(script))
