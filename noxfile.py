@@ -187,5 +187,5 @@ def report(session):
 def docs(session):
     """The documentation as HTML, in docs/_build/html; its tutorials are executed."""
     install(session, "-e", ".[docs,torch,jax,autograd,dask,fast,benchmarks]")
-    build = ("sphinx-build", "-W", "--keep-going", "-b", "html")
+    build = ("sphinx-build", "-W", "--keep-going", "-j", "auto", "-b", "html")
     session.run(*build, "docs", "docs/_build/html", *session.posargs)

@@ -1,5 +1,9 @@
 """Configuration of Sphinx."""
 
+import os
+from importlib.resources import files
+from pathlib import Path
+
 import rbgs
 
 project = "rbgs"
@@ -13,14 +17,15 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
-    "sphinx-mathjax-offline",
     "sphinx_copybutton",
     "sphinx_design",
     "sphinxext.opengraph",
 ]
-exclude_patterns = ["_build", "_templates"]
+exclude_patterns = ["_build", "_templates", "kernels"]
 templates_path = ["_templates"]
-html_static_path = ["_static"]
+# MathJax in one file, so that formulas need no network.
+mathjax_path = "tex-svg.js"
+html_static_path = ["_static", str(files("sphinx-mathjax-offline") / "static/mathjax/tex-svg.js")]
 html_css_files = ["rbgs.css"]
 html_theme = "furo"
 html_title = "rbgs"
@@ -29,6 +34,7 @@ ogp_enable_meta_description = True
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+os.environ["JUPYTER_PATH"] = str(Path(__file__).parent)  # whose kernel logs errors alone
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300

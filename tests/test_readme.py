@@ -1,11 +1,12 @@
-"""The scripts of the README run, each by itself, and print what it says."""
+"""The script of the README and those that train run, each by itself, and print what they should."""
 
 import re
 
 import pytest
-from documents import README, run, scripts
+from documents import README, ROOT, run, scripts
 
-EXAMPLE, *TRAINING = [block.code for block in scripts(README)]
+(EXAMPLE,) = [block.code for block in scripts(README)]
+TRAINING = [block.code for block in scripts(ROOT / "docs/how_to/train.md")]
 
 
 def test_the_example_runs(capsys):
@@ -22,7 +23,7 @@ def framework(code):
 def test_a_model_is_trained(code, capsys):
     pytest.importorskip(framework(code))
     assert len([line for line in code.splitlines() if line.strip() and "import" not in line]) <= 13
-    run(code, "README.md")
+    run(code, "train.md")
     losses = [float(line.split()[1]) for line in capsys.readouterr().out.splitlines()]
     assert losses[0] > 4
     assert losses[-1] < 0.2
