@@ -14,8 +14,6 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 from sklearn.datasets import load_digits
 from sklearn.feature_selection import RFE, SelectKBest, f_classif
 from sklearn.linear_model import LogisticRegression
@@ -29,6 +27,7 @@ import rbgs.torch
 from benchmarks.measurements.structured_peers import gumbels_like, relaxed_top_k
 from benchmarks.output.figures import panels, save
 from benchmarks.output.progress import steps_left
+from benchmarks.output.tables import Table
 
 PIXELS = 64
 BATCH, HIDDEN = 100, 64
@@ -156,16 +155,14 @@ def as_table(k: int, results: dict[str, list[tuple[Selection, float]]]) -> Table
     """Show what each way of selection is worth."""
     count = len(next(iter(results.values())))
     table = Table(
-        title=f"{k} of {2 * PIXELS} features of the digits, half of which are shuffled copies",
+        f"{k} of {2 * PIXELS} features of the digits, half of which are shuffled copies",
+        ("chosen by", "accuracy, %", "copies among them", "seconds"),
         caption="Test accuracy of a support vector machine on the chosen features; mean ± standard "
         f"error over {count} seeds",
     )
-    table.add_column("chosen by")
-    for column in ("accuracy, %", "copies among them", "seconds"):
-        table.add_column(column, justify="right")
     for label, runs in results.items():
         copies = [float((selection.features >= PIXELS).sum()) for selection, _ in runs]
-        table.add_row(
+        table.add(
             label,
             mean_and_error([100 * accuracy for _, accuracy in runs], 1),
             mean_and_error(copies, 1),
@@ -179,18 +176,19 @@ def draw_figure(path: Path, selection: Selection, steps: int) -> None:
     course = selection.course
     assert course is not None
     moments = (0, len(course) // 12, len(course) // 4, len(course) - 1)
-    widths = [1.7] * len(moments) + [2.4]
-    figure, axes = panels(1, len(widths), (15, 2.6), gridspec_kw={"width_ratios": widths})
+    figure, axes = panels(3, 2, 8.0, height_ratios=(1, 1, 2))
     per_point = steps / len(course)
-    for ax, moment in zip(axes[0], moments, strict=False):
+    for ax, moment in zip(axes.flat, moments, strict=False):
         pixels, copies = course[moment].reshape(2, 8, 8)
         gap = np.full((8, 1), np.nan)
         image = ax.imshow(np.hstack([pixels, gap, copies]), vmin=0, vmax=1, cmap="viridis")
-        ax.set_title(f"steps up to {round((moment + 1) * per_point)}", fontsize=9)
+        ax.set_title(f"steps up to {round((moment + 1) * per_point)}")
         ax.set_xticks([3.5, 12.5], ["pixels", "copies"])
         ax.set_yticks([])
-    figure.colorbar(image, ax=axes[0, -2], label="probability")
-    ax = axes[0, -1]
+    figure.colorbar(image, ax=axes[:2], label="probability")
+    ax = figure.add_subplot(axes[2, 0].get_gridspec()[2, :])
+    for covered in axes[2]:
+        covered.remove()
     at = (np.arange(len(course)) + 0.5) * per_point
     for features, colour, label in (
         (course[:, :PIXELS], "tab:blue", "pixels"),
@@ -199,7 +197,7 @@ def draw_figure(path: Path, selection: Selection, steps: int) -> None:
         lines = ax.plot(at, features, color=colour, linewidth=0.8)
         lines[0].set_label(label)
     ax.set(xlabel="training steps", ylabel="probability")
-    ax.legend(fontsize=8, loc="center right")
+    ax.legend(loc="center right")
     save(figure, path)
 
 
@@ -229,7 +227,6 @@ def main(
         steps, seeds = 300, 1
     torch.set_num_threads(1)  # matrices are small: more threads only wait for one another
     threadpool_limits(1)
-    console = Console()
     results: dict[str, list[tuple[Selection, float]]] = {}
     with steps_left() as progress:
         task = progress.add_task("feature selection", total=seeds)
@@ -244,9 +241,9 @@ def main(
                 run = selection, accuracy(data, selection.features)
                 results.setdefault(name, []).append(run)
             progress.advance(task)
-    console.print(as_table(k, results))
+    typer.echo(as_table(k, results))
     draw_figure(figure, results[OURS][0][0], steps)
-    console.print(f"figure: {figure}")
+    typer.echo(f"figure: {figure}")
     if smoke:
         check_smoke(results, k)
 

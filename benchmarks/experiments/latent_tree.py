@@ -16,16 +16,15 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 from sklearn.linear_model import Lasso
 
 import rbgs
 import rbgs.torch
 from benchmarks.measurements.structured_peers import kruskal, tree_marginals
 from benchmarks.measurements.structures import complete_graph
-from benchmarks.output.figures import panels, save
+from benchmarks.output.figures import pairs_of_panels, save
 from benchmarks.output.progress import steps_left
+from benchmarks.output.tables import Table
 
 COUPLING = (1.0, 0.6, -0.4)  # the c_m
 RATE, POINTS = 0.1, 50
@@ -154,29 +153,26 @@ def as_table(
 ) -> Table:
     """Show how much of the trees was found."""
     count, edges = len(problem.truth), problem.edges.max()
+    of_trees = (f"right edges of {edges}", f"more than {BASE}", "whole trees", "squared error")
     table = Table(
-        title=title,
+        title,
+        ("τ", "found by", *of_trees),
+        labels=2,
         caption="Mean ± standard error over the trees, also of the difference. The squared error "
         "is that of the found trees with the coupling, in units of the noise. Those without a "
         "temperature are told the true coupling.",
     )
-    table.add_column("τ")
-    table.add_column("found by")
-    columns = (f"right edges of {edges}", f"more than {BASE}", "whole trees", "squared error")
-    for column in columns:
-        table.add_column(column, justify="right")
 
     def shown(x: np.ndarray, sign: str = "") -> str:
         return f"{x.mean():{sign}.2f} ± {x.std(ddof=1) / np.sqrt(count):.2f}"
 
     for temperature, named in [*learned.items(), ("", told)]:
-        table.add_section()
         for label, found in named.items():
             right, more = right_edges(problem, found.trees), ""
             if BASE in named and label != BASE:
                 more = shown(right - right_edges(problem, named[BASE].trees), "+")
             whole, error = (right == edges).sum(), found.losses.mean()
-            table.add_row(
+            table.add(
                 str(temperature), label, shown(right), more, f"{whole} of {count}", f"{error:.2f}"
             )
     return table
@@ -217,15 +213,15 @@ def draw_figure(
     steps: int,
 ) -> None:
     """Draw the first tree, true and found, and right edges along training."""
-    figure, axes = panels(1, 2 + len(learned), (9 + 4 * len(learned), 3.8))
+    figure, axes = pairs_of_panels(2 + len(learned))
     last = list(learned.values())[-1]
     for ax, label, found in (
-        (axes[0, 0], OURS, last[OURS]),
-        (axes[0, 1], ALONE, told[ALONE]),
+        (axes[0], OURS, last[OURS]),
+        (axes[1], ALONE, told[ALONE]),
     ):
         draw_tree(ax, problem.edges, problem.truth[0], found.trees[0])
         ax.set_title(label)
-    for ax, (temperature, named) in zip(axes[0, 2:], learned.items(), strict=True):
+    for ax, (temperature, named) in zip(axes[2:], learned.items(), strict=True):
         for label, run in named.items():
             assert run.course is not None
             ax.plot(np.linspace(0, steps, len(run.course)), run.course, label=label)
@@ -233,8 +229,8 @@ def draw_figure(
             right = right_edges(problem, told[label].trees).mean()
             ax.axhline(right, color="grey", linestyle=style, label=label)
         ax.set(title=f"τ = {temperature}", xlabel="training steps")
-        ax.set_ylabel(f"right edges of {problem.edges.max()}, mean over the trees")
-        ax.legend(fontsize=7)
+        ax.set_ylabel(f"right edges of {problem.edges.max()}")
+    figure.legend(handles=axes[2].get_lines(), loc="outside lower center", ncols=3)
     save(figure, path)
 
 
@@ -261,7 +257,6 @@ def main(
     if smoke:
         trees, steps, temperatures = 20, 150, [1.0]
     torch.set_num_threads(1)  # matrices are small: more threads only wait for one another
-    console = Console()
     problem = Problem.simulated(trees, vertices, snapshots, noise, seed)
     named = {tau: draws(problem.edges, tau) for tau in temperatures}
     with steps_left() as progress:
@@ -279,9 +274,9 @@ def main(
         f"{trees} trees of {vertices} vertices: {snapshots * vertices} speeds for "
         f"{len(problem.edges)} pairs"
     )
-    console.print(as_table(problem, learned, told, title))
+    typer.echo(as_table(problem, learned, told, title))
     draw_figure(figure, problem, learned, told, steps)
-    console.print(f"figure: {figure}")
+    typer.echo(f"figure: {figure}")
     if smoke:
         check_smoke(learned[temperatures[-1]])
 

@@ -17,7 +17,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from rich.console import Console
 
 import rbgs
 from benchmarks.experiments import estimators, listops_data
@@ -216,13 +215,11 @@ def main(
     names = estimator or NAMES
     if smoke_run:
         base, names, seeds = smoke(), ["ST-GS", "GR"], 1
-    console = Console()
     rows = train_all(
         [replace(base, estimator=name, seed=seed) for name in names for seed in range(seeds)],
         lambda config, advance: train(config, data, advance),
     )
-    plots.print_runs(
-        console,
+    table = plots.runs_table(
         rows,
         f"Accuracy in % on expressions of up to {base.longest} tokens, higher is better; "
         f"commonest label: {rows[0]['majority']:.1%}",
@@ -232,11 +229,12 @@ def main(
             "milliseconds": plots.Column("median step, ms"),
         },
     )
+    typer.echo(table)
     plots.draw_training(rows, figure, ("accuracy", "loss"))
-    console.print(f"figure: {figure}")
+    typer.echo(f"figure: {figure}")
     if smoke_run:
         check_smoke({row["estimator"]: row for row in rows})
-        console.print(f"every estimator beats the commonest label by more than {SMOKE_MARGIN}")
+        typer.echo(f"every estimator beats the commonest label by more than {SMOKE_MARGIN}")
 
 
 if __name__ == "__main__":

@@ -7,18 +7,17 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.experiments import estimators
 from benchmarks.experiments.runs import Row
 from benchmarks.output import figures
+from benchmarks.output.tables import Table
 
 _COLOURS = dict(zip(estimators.NAMES, mpl.color_sequences["tab10"], strict=False))
 _LABELS = {
     "bound": "validation bound / nats",
-    "variance": "log10 trace of the gradient's covariance",
-    "mse": "log10 mean squared error of the gradient",
+    "variance": "log10 trace of the\ngradient's covariance",
+    "mse": "log10 mean squared\nerror of the gradient",
     "accuracy": "validation accuracy",
     "loss": "training loss",
 }
@@ -46,10 +45,8 @@ class Column(NamedTuple):
     scale: float = 1.0
 
 
-def print_runs(
-    console: Console, rows: Sequence[Row], title: str, columns: Mapping[str, Column]
-) -> None:
-    """Print for each estimator the mean ± standard error over its seeds."""
+def runs_table(rows: Sequence[Row], title: str, columns: Mapping[str, Column]) -> Table:
+    """Show for each estimator the mean ± standard error over its seeds."""
     frame = pd.DataFrame(rows)
     seeds = frame["seed"].nunique()
     noise = (
@@ -58,18 +55,17 @@ def print_runs(
         else "One seed: what another would give is not known; --seeds 3 shows it"
     )
     table = Table(
-        title=title, caption=f"{noise}. The weights are those of the best evaluation in validation."
+        title,
+        ("estimator", *(column.heading for column in columns.values())),
+        caption=f"{noise}. The weights are those of the best evaluation in validation.",
     )
-    table.add_column("estimator")
-    for column in columns.values():
-        table.add_column(column.heading, justify="right")
     for name in order(frame["estimator"]):
         runs = frame[frame["estimator"] == name]
-        table.add_row(
+        table.add(
             name,
             *(mean_and_error(runs[key], c.digits, c.scale) for key, c in columns.items()),
         )
-    console.print(table)
+    return table
 
 
 def course(rows: Sequence[Row], value: str) -> pd.DataFrame:
@@ -96,17 +92,11 @@ def draw_training(rows: Sequence[Row], path: Path, values: Sequence[str]) -> Non
     """Draw values along training; those that no run has are left out."""
     frames = {value: course(rows, value) for value in values}
     frames = {value: frame for value, frame in frames.items() if frame.notna().any(axis=None)}
-    figure, axes = row_of_panels(len(frames))
+    figure, axes = figures.pairs_of_panels(len(frames))
     for ax, (value, frame) in zip(axes, frames.items(), strict=True):
         draw_lines(ax, frame)
         ax.set(xlabel="training steps", ylabel=_LABELS[value])
     save(figure, path)
-
-
-def row_of_panels(count: int) -> tuple[Any, Any]:
-    """Return a figure and its axes, side by side."""
-    figure, axes = figures.panels(1, count, (4.6 * count, 3.6))
-    return figure, axes[0]
 
 
 def save(figure: Any, path: Path) -> None:
@@ -115,7 +105,5 @@ def save(figure: Any, path: Path) -> None:
     for ax in figure.axes:
         lines |= {line.get_label(): line for line in ax.get_lines()}
     ordered = order(lines)
-    figure.legend(
-        [lines[name] for name in ordered], ordered, loc="outside right center", fontsize="small"
-    )
+    figure.legend([lines[name] for name in ordered], ordered, loc="outside lower center", ncols=4)
     figures.save(figure, path)

@@ -19,14 +19,12 @@ import numpy as np
 import typer
 from array_api_compat import array_namespace, is_jax_array, to_device
 from matplotlib.collections import PolyCollection
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 import rbgs
 from benchmarks.experiments import estimators
 from benchmarks.output.figures import panels, save
 from benchmarks.output.progress import steps_left
+from benchmarks.output.tables import Table
 
 Array = Any
 TEMPERATURES = (0.1, 0.5, 1.0)
@@ -118,11 +116,11 @@ def named(temperature: float) -> dict[str, rbgs.Estimator]:
 def moments_table(problem: Quadratic, draws: int, seed: int, tick: Callable[[], None]) -> Table:
     """Measure bias², variance and MSE of every estimator."""
     table = Table(
-        title=f"Gradient at p = {PROBABILITIES}, all ×10⁻³, ± standard error over {draws} draws"
-        " (± 0: enumerated)"
+        f"Gradient at p = {PROBABILITIES}, all ×10⁻³, ± standard error over {draws} draws"
+        " (± 0: enumerated)",
+        ("τ", "estimator", "bias²", "variance", "MSE"),
+        labels=2,
     )
-    for column in ("τ", "estimator", "bias²", "variance", "MSE"):
-        table.add_column(column, justify="left" if column == "estimator" else "right")
 
     def add(temperature: str, label: str, estimator: rbgs.Estimator) -> None:
         (m,) = rbgs.compare([estimator], problem, problem.logits, draws=draws, rng=seed)
@@ -134,7 +132,7 @@ def moments_table(problem: Quadratic, draws: int, seed: int, tick: Callable[[], 
                 (m.mse, m.mse_se),
             )
         )
-        table.add_row(temperature, label, *cells)
+        table.add(temperature, label, *cells)
         tick()
 
     reinforce = rbgs.Reinforce(rbgs.RunningMean())
@@ -142,7 +140,6 @@ def moments_table(problem: Quadratic, draws: int, seed: int, tick: Callable[[], 
     add("", "REINFORCE", reinforce)
     add("0", "GR", rbgs.GumbelRao(0))
     for temperature in TEMPERATURES:
-        table.add_section()
         for label, estimator in named(temperature).items():
             add(str(temperature), label, estimator)
     return table
@@ -174,12 +171,10 @@ def total_variance_table(
 ) -> Table:
     """Check eq. 13 against measurement, printing both sides."""
     table = Table(
-        title=escape(
-            f"Eq. 13, all ×10⁻³: variance = E[var(ST-GS | D)] / (B K) + var(GR) / B, {draws} draws"
-        )
+        f"Eq. 13, all ×10⁻³: variance = E[var(ST-GS | D)] / (B K) + var(GR) / B, {draws} draws",
+        ("τ", "B", "K", "measured", "from eq. 13", "difference / error"),
+        labels=0,
     )
-    for column in ("τ", "B", "K", "measured", "from eq. 13", "difference / error"):
-        table.add_column(column, justify="right")
     probs = to_numpy(problem.probs)
     for temperature in TEMPERATURES:
         one = rbgs.StraightThroughGumbelSoftmax(temperature)
@@ -188,7 +183,6 @@ def total_variance_table(
         first_error = math.sqrt(probs**2 @ squares.var(axis=-1) / squares.shape[-1])
         exact, _ = given_outcome(rbgs.GumbelRao(temperature, sampling="exact"), problem, 1, rng)
         second = float(between_outcomes(exact, probs))
-        table.add_section()
         for b, k in SIZES:
             estimator = monte_carlo(temperature, k)
             logits = tile(problem.logits, draws, b)
@@ -196,7 +190,7 @@ def total_variance_table(
             deviations = np.sum((estimates - estimates.mean(axis=0)) ** 2, axis=-1)
             left, left_error = deviations.mean(), deviations.std() / math.sqrt(draws)
             right, right_error = first / (b * k) + second / b, first_error / (b * k)
-            table.add_row(
+            table.add(
                 str(temperature),
                 str(b),
                 str(k),
@@ -257,17 +251,17 @@ def draw_figure(
         rows.append((one, rao, one - rao))
 
     summary = Table(
-        title=f"log10 trace of the covariance, ST-GS minus GR-MC1000, {len(kept)} cells"
+        f"log10 trace of the covariance, ST-GS minus GR-MC1000, {len(kept)} cells",
+        ("τ", "smallest", "median", "largest"),
+        labels=0,
     )
-    for column in ("τ", "smallest", "median", "largest"):
-        summary.add_column(column, justify="right")
-    figure, axes = panels(3, 3, (10.5, 9.5))
+    figure, axes = panels(3, 3, 8.0)
     names = ("ST-GS", "GR-MC1000", "ST-GS − GR-MC1000")
     lowest, highest = (f([f([r[0], r[1]]) for r in rows]) for f in (np.min, np.max))
     largest = max(r[2].max() for r in rows)
     for row, (temperature, values) in enumerate(zip(TEMPERATURES, rows, strict=True)):
         difference = values[2]
-        summary.add_row(
+        summary.add(
             str(temperature),
             *(f"{f(difference):.3f}" for f in (np.min, np.median, np.max)),
         )
@@ -279,7 +273,7 @@ def draw_figure(
             collection.set_clim(*limits)
             ax = axes[row, column]
             ax.add_collection(collection)
-            ax.set(title=f"{label}, τ = {temperature}", xlim=(-0.05, 1.05), ylim=(-0.08, 0.93))
+            ax.set(title=f"{label}\nτ = {temperature}", xlim=(-0.05, 1.05), ylim=(-0.08, 0.93))
             ax.set_aspect("equal")
             ax.axis("off")
             for corner, (x, y) in enumerate(((-0.03, -0.05), (1.03, -0.05), (0.5, 0.89))):
@@ -290,7 +284,7 @@ def draw_figure(
                     ax=axes[:, column],
                     orientation="horizontal",
                     shrink=0.8,
-                    label="log10 of the ratio" if column == 2 else "log10 trace of the covariance",
+                    label="log10 of the ratio" if column == 2 else "log10 of the trace",
                 )
     save(figure, path)
     return summary
@@ -310,7 +304,6 @@ def main(
     convert = array_library(backend, device)
     problem = Quadratic.at(np.asarray(PROBABILITIES), convert)
     rng = np.random.default_rng(seed)
-    console = Console()
     steps = 2 + len(TEMPERATURES) * (len(named(1.0)) + len(SIZES) + 2)
     with steps_left() as progress:
         task = progress.add_task("quadratic programme", total=steps)
@@ -324,8 +317,8 @@ def main(
             draw_figure(figure, resolution, convert, rng, tick),
         ]
     for table in tables:
-        console.print(table)
-    console.print(f"figure: {figure}")
+        typer.echo(table)
+    typer.echo(f"figure: {figure}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import optax
 import typer
-from rich.console import Console
 
 from benchmarks.experiments import categorical_vae as cvae
 from benchmarks.experiments import estimators, images
@@ -284,13 +283,11 @@ def main(
     )
     if smoke_run:
         base, names, seeds = smoke(), _SMOKE, 1
-    console = Console()
     rows = train_all(
         [replace(base, estimator=name, seed=seed) for name in names for seed in range(seeds)],
         lambda config, advance: train(config, folder, advance),
     )
-    plots.print_runs(
-        console,
+    table = plots.runs_table(
         rows,
         "Bound on the negative log-likelihood in nats, lower is better; "
         f"M = {base.valid_samples} in validation, {base.test_samples} at test",
@@ -300,11 +297,12 @@ def main(
             "milliseconds": plots.Column("fastest step, ms"),
         },
     )
+    typer.echo(table)
     plots.draw_training(rows, figure, ("bound", "variance", "mse"))
-    console.print(f"figure: {figure}")
+    typer.echo(f"figure: {figure}")
     if smoke_run:
         check_smoke({row["estimator"]: row for row in rows})
-        console.print(f"all but REINFORCE beat independent pixels by more than {SMOKE_MARGIN} nat")
+        typer.echo(f"all but REINFORCE beat independent pixels by more than {SMOKE_MARGIN} nat")
 
 
 if __name__ == "__main__":

@@ -12,12 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.experiments import estimators, listops, listops_data, vae
 from benchmarks.measurements.timing import alternate
 from benchmarks.output.progress import steps_left
+from benchmarks.output.tables import Table
 
 NAMES = ("ST-GS", "GR")
 _VAE = ((2, 20), (16, 20), (2, 200), (16, 200))
@@ -71,9 +70,8 @@ def main(rounds: Annotated[int, typer.Option(min=3, help="Of all workloads.")] =
     """Print the time of a training step, and the ratio."""
     torch.set_flush_denormal(True)  # as in training
     torch.set_num_threads(1)  # the nodes are small: more threads only wait for one another
-    table = Table(title=f"Time of a training step, medians over {rounds} rounds")
-    for column in ("experiment", *(f"{name}, ms" for name in NAMES), "ratio", "± error"):
-        table.add_column(column, justify="left" if column == "experiment" else "right")
+    columns = ("experiment", *(f"{name}, ms" for name in NAMES), "ratio ± standard error")
+    table = Table(f"Time of a training step, medians over {rounds} rounds", columns)
     with steps_left() as progress:
         task = progress.add_task("timing", total=rounds * (len(_VAE) + len(_LISTOPS)))
         for label, steps, calls in workloads():
@@ -84,8 +82,8 @@ def main(rounds: Annotated[int, typer.Option(min=3, help="Of all workloads.")] =
             # The median's standard error, were the ratios normal, from their quartiles.
             spread = np.subtract(*np.quantile(ratios, (0.75, 0.25))) / 1.349
             error = 1.253 * spread / math.sqrt(rounds)
-            table.add_row(label, *medians, f"{np.median(ratios):.3f}", f"{error:.3f}")
-    Console().print(table)
+            table.add(label, *medians, f"{np.median(ratios):.3f} ± {error:.3f}")
+    typer.echo(table)
 
 
 if __name__ == "__main__":

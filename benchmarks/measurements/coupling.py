@@ -9,11 +9,10 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
 import rbgs
 from benchmarks.output.progress import steps_left
+from benchmarks.output.tables import Table
 
 ESTIMATORS = (rbgs.GumbelRao(0.5), rbgs.StraightThrough(), rbgs.ReinMax())
 # Variables of a loss, and their categories.
@@ -43,10 +42,10 @@ def main(
     count: Annotated[int, typer.Option(min=100, help="Estimates for each problem.")] = 10_000,
 ) -> None:
     """Print the ratio of the variances, summed over problems, for each estimator and loss."""
-    result = Table(title=f"Variance of the mean of {draws} draws, independent over systematic")
-    result.add_column("estimator")
-    for variables, n in LOSSES:
-        result.add_column(f"L = {variables}, n = {n}", justify="right")
+    result = Table(
+        f"Variance of the mean of {draws} draws, independent over systematic",
+        ("estimator", *(f"L = {variables}, n = {n}" for variables, n in LOSSES)),
+    )
     cells = list(itertools.product(ESTIMATORS, LOSSES))
     ratios = {}
     with steps_left() as progress:
@@ -60,10 +59,8 @@ def main(
                 progress.advance(task)
             ratios[estimator, loss] = independent / systematic
     for estimator in ESTIMATORS:
-        result.add_row(
-            type(estimator).__name__, *(f"{ratios[estimator, loss]:.2f}" for loss in LOSSES)
-        )
-    Console().print(result)
+        result.add(type(estimator).__name__, *(f"{ratios[estimator, loss]:.2f}" for loss in LOSSES))
+    typer.echo(result)
 
 
 if __name__ == "__main__":

@@ -14,16 +14,16 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
 import rbgs
 from benchmarks.measurements.timing import instructions
 from benchmarks.output.progress import steps_left
+from benchmarks.output.tables import Table
 
 CATEGORIES = (64, 256, 1000, 32768, 100_000)
 TEMPERATURES = (0.1, 0.3, 0.5, 1.0)
 SAMPLES = (2, 4, 8, 16)
+RATIOS = ("Variance", "Time", "Variance × time")
 SPREAD = 2.0  # the standard deviation of the logits
 Gradient = Callable[[np.ndarray], np.ndarray]
 
@@ -76,26 +76,23 @@ def rows(n: int, most: int) -> Iterator[tuple[str, float, list[tuple[float, floa
 
 
 def main(most: Annotated[int, typer.Option(min=3, help="Rounds.")] = 64) -> None:
-    """Print a table for each number of categories."""
+    """Print a table for each of the three ratios."""
     rbgs.set_num_threads(1)
-    tables = []
+    setting = f"float32, {'fast' if rbgs.is_compiled() else 'NumPy'}, {instructions()}"
+    choices = (f"{s}{', cv' * cv}" for cv in (False, True) for s in SAMPLES)
+    columns = ("n", "loss", "τ", *choices)
+    tables = [
+        Table(f"{ratio} over the default's, {setting}", columns, labels=2) for ratio in RATIOS
+    ]
     with steps_left() as progress:
         task = progress.add_task("timing", total=2 * len(CATEGORIES) * len(TEMPERATURES))
         for n in CATEGORIES:
-            result = Table(
-                title=f"n = {n}: variance / time / their product, over the default's, float32, "
-                f"{'fast' if rbgs.is_compiled() else 'NumPy'}, {instructions()}"
-            )
-            choices = (f"{s}{', cv' * cv}" for cv in (False, True) for s in SAMPLES)
-            for column in ("loss", "τ", *choices):
-                result.add_column(column, justify="left" if column == "loss" else "right")
             for loss, temperature, cells in rows(n, most):
-                shown = (" / ".join(f"{x:.2f}" for x in cell) for cell in cells)
-                result.add_row(loss, str(temperature), *shown)
+                for table, ratios in zip(tables, zip(*cells, strict=True), strict=True):
+                    table.add(str(n), loss, str(temperature), *(f"{x:.2f}" for x in ratios))
                 progress.advance(task)
-            tables.append(result)
-    for each in tables:
-        Console(width=200).print(each)
+    for table in tables:
+        typer.echo(table)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,11 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.measurements import peers
-from benchmarks.measurements.timing import alternate, instructions, ratio
+from benchmarks.measurements.timing import alternate, ratio, setting
 from benchmarks.output.progress import steps_left
+from benchmarks.output.tables import Table
 
 SHAPES = (
     (20, 60, 4),
@@ -103,25 +102,28 @@ def keep_to(processors: int) -> None:
 
 
 def table(library: str, threads: int, measured: dict[str, Times]) -> Table:
-    """Show the ratios, and of the call in PyTorch its parts."""
-    result = Table(
-        title=f"{library}: time over what is replaced, {threads} thread{'s' * (threads > 1)}, "
-        f"τ = {TEMPERATURE}, float32, {instructions()}"
-    )
-    result.add_column("logits")
-    columns = ["what is replaced, ms", "fast, ms", "without fast", "fast"]
-    if library == "PyTorch":
-        columns.append("sample · product · door")
-    for column in columns:
-        result.add_column(column, justify="right")
+    """Show the ratios."""
+    columns = ("logits", f"{OLD}, ms", "fast, ms", "without fast over it", "fast over it")
+    result = Table(f"{library}: τ = {TEMPERATURE}, {setting(threads)}", columns)
     for shape, times in measured.items():
         cells = [f"{1e3 * statistics.median(times[x]):.2f}" for x in (OLD, "fast")]
         cells += [f"{ratio(times[x], times[OLD]):.2f}" for x in ("without fast", "fast")]
-        if library == "PyTorch":
-            whole = statistics.median(times["fast"])
-            parts = [statistics.median(times[x]) / whole for x in ("sample", "product")]
-            cells.append(" · ".join(f"{100 * x:.0f} %" for x in (*parts, 1 - sum(parts))))
-        result.add_row(shape, *cells)
+        result.add(shape, *cells)
+    return result
+
+
+def shares(threads: int, measured: dict[str, Times]) -> Table:
+    """Show what the parts of the call in PyTorch take."""
+    result = Table(
+        f"PyTorch, fast, % of its time: τ = {TEMPERATURE}, {setting(threads)}",
+        ("logits", "sample", "product", "rest"),
+    )
+    for shape, times in measured.items():
+        sample, product, whole = (
+            statistics.median(times[x]) for x in ("sample", "product", "fast")
+        )
+        parts = (sample, product, whole - sample - product)
+        result.add(shape, *(f"{100 * x / whole:.0f}" for x in parts))
     return result
 
 
@@ -145,12 +147,13 @@ def tables(rounds: int) -> Iterator[Table]:
                     progress.advance(task)
             for library, times in measured.items():
                 yield table(library, count, times)
+            yield shares(count, measured["PyTorch"])
 
 
 def main(rounds: Annotated[int, typer.Option(min=3, help="Of all calls.")] = 60) -> None:
     """Print the tables for one processor and for all."""
     for each in list(tables(rounds)):
-        Console().print(each)
+        typer.echo(each)
 
 
 if __name__ == "__main__":

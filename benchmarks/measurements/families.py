@@ -3,11 +3,11 @@
 import statistics
 
 import numpy as np
-from rich.table import Table
 
 import rbgs
 from benchmarks.measurements import peers
-from benchmarks.measurements.timing import alternate, instructions, ratio
+from benchmarks.measurements.timing import alternate, ratio, setting
+from benchmarks.output.tables import Table
 
 SHAPES = (((200, 60), 4), ((200, 30), 16))
 TEMPERATURE, SAMPLES = 0.5, 16
@@ -33,15 +33,15 @@ def table(rounds: int) -> Table:
     np.ones(2**21)  # 16 MiB, freed at once
     rbgs.set_compiled(True)
     engine = "fast" if rbgs.is_compiled() else "NumPy"
-    setting = f"float32, {engine}, {rbgs.get_num_threads()} threads, {instructions()}"
-    result = Table(
-        title=f"Estimators against Gumbel-Rao: τ = {TEMPERATURE}, K = {SAMPLES}, {setting}"
-    )
-    result.add_column("estimator")
+    columns = ["estimator"]
     for batch, n in SHAPES:
         shape = f"({'×'.join(map(str, batch))}, {n})"
-        for column in (f"{shape}: ms", "over GumbelRao", "over ST-GS"):
-            result.add_column(column, justify="right")
+        columns += [f"{shape}: ms", "over GumbelRao", "over ST-GS"]
+    result = Table(
+        f"Estimators against Gumbel-Rao: τ = {TEMPERATURE}, K = {SAMPLES}, {engine}, "
+        f"{setting(rbgs.get_num_threads())}",
+        columns,
+    )
     cells: dict[str, list[str]] = {label: [] for label in ESTIMATORS}
     for batch, n in SHAPES:
         logits, cotangent = np.random.default_rng(0).normal(size=(2, *batch, n)).astype(np.float32)
@@ -58,5 +58,5 @@ def table(rounds: int) -> Table:
                 f"{ratio(seconds, times[SOFTMAX]):.2f}",
             ]
     for label, row in cells.items():
-        result.add_row(label, *row)
+        result.add(label, *row)
     return result

@@ -9,8 +9,6 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
 import rbgs
 from benchmarks.experiments import images
@@ -18,6 +16,7 @@ from benchmarks.experiments.quadratic import PROBABILITIES, Quadratic
 from benchmarks.measurements.timing import alternate, instructions, ratio
 from benchmarks.output.figures import panels, save
 from benchmarks.output.progress import steps_left
+from benchmarks.output.tables import Table
 from rbgs.evaluation.comparison import overall
 from rbgs.evaluation.text import with_error
 
@@ -230,22 +229,11 @@ def rows(
 
 
 def as_table(title: str, columns: tuple[str, ...], cells: dict[str, list[str]]) -> Table:
-    """Return a table for the terminal."""
-    table = Table(title=title)
-    for column in ("estimator", *columns):
-        table.add_column(column, justify="left" if column == "estimator" else "right")
+    """Return a table with an estimator a row."""
+    table = Table(title, ("estimator", *columns))
     for label, row in cells.items():
-        table.add_row(label, *row)
+        table.add(label, *row)
     return table
-
-
-def as_markdown(table: Table) -> str:
-    """Return the same in Markdown."""
-    columns = [[str(column.header), *map(str, column.cells)] for column in table.columns]
-    heading, *body = zip(*columns, strict=True)
-    rule = ["---", *["---:"] * (len(heading) - 1)]
-    lines = [f"| {' | '.join(cells)} |" for cells in (heading, rule, *body)]
-    return "\n".join([f"**{table.title}**", "", *lines, ""])
 
 
 def main(
@@ -255,13 +243,13 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder of compare.png and compare.md.")] = Path("out"),
 ) -> None:
     """Compare all estimators of the library on three problems."""
-    console, tables = Console(width=130), []
-    figure, axes = panels(1, len(PROBLEMS), (18, 6.5))
+    tables = []
+    figure, axes = panels(len(PROBLEMS), 1, 6.0 * len(PROBLEMS))
     with steps_left() as progress:
         first = quadratic()
         task = progress.add_task("estimators", total=len(PROBLEMS) * len(estimators(first)))
         asked: dict[str, dict[str, str]] = {}
-        for ax, (title, make) in zip(axes[0], PROBLEMS.items(), strict=True):
+        for ax, (title, make) in zip(axes.flat, PROBLEMS.items(), strict=True):
             problem = make()
             labels, comparison = measured(
                 problem, draws, tuning_draws, lambda: progress.advance(task)
@@ -288,11 +276,11 @@ def main(
     columns = tuple(asked[BASE])
     tables.insert(0, as_table("What each asks for; evaluations on each problem", columns, cells))
     save(figure, out / "compare.png")
-    (out / "compare.md").write_text("\n".join(map(as_markdown, tables)))
+    (out / "compare.md").write_text("\n".join(map(str, tables)))
     for table in tables:
-        console.print(table)
+        typer.echo(table)
     engine = "fast" if rbgs.is_compiled() else "NumPy"
-    console.print(f"{draws} draws, {engine}, {instructions()}. Files: {out}/compare.png, .md")
+    typer.echo(f"{draws} draws, {engine}, {instructions()}. Files: {out}/compare.png, .md")
 
 
 if __name__ == "__main__":

@@ -12,15 +12,14 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
 import rbgs
 from benchmarks.experiments import estimators
 from benchmarks.measurements import drop_in, families, overheads, peers, structures
 from benchmarks.measurements.memory import peak_memory
-from benchmarks.measurements.timing import alternate, instructions, ratio
+from benchmarks.measurements.timing import alternate, ratio, setting
 from benchmarks.output.progress import steps_left
+from benchmarks.output.tables import Table
 
 WORKLOADS = (
     ((20, 60), 4, 10),
@@ -88,7 +87,6 @@ def main(
 ) -> None:
     """Print times and memory for every workload."""
     temperatures = temperature or [0.7, 0.5]
-    console = Console()
     tables = []
     with steps_left() as progress:
         task = progress.add_task("timing", total=len(WORKLOADS) * len(temperatures) * rounds)
@@ -112,7 +110,7 @@ def main(
                 )
     further = (overhead_table(rounds), families.table(8 * rounds), *structures.tables(rounds))
     for each in (*drop_in.tables(8 * rounds), *tables, *further):
-        console.print(each)
+        typer.echo(each)
 
 
 def overhead_table(rounds: int) -> Table:
@@ -120,10 +118,10 @@ def overhead_table(rounds: int) -> Table:
     rng = np.random.default_rng(0)
     logits, cotangent = rng.normal(size=(2, 200, 60, 4)).astype(np.float32)
     estimator = rbgs.GumbelRao(0.7, samples=100)
-    result = Table(title="Doors and keys, (200×60, 4), K = 100, τ = 0.7, float32")
-    result.add_column("what, against what")
-    for column in ("ms", "ms", "ratio"):
-        result.add_column(column, justify="right")
+    result = Table(
+        "Frameworks and keys, (200×60, 4), K = 100, τ = 0.7, float32",
+        ("what, against what", "ms", "ms", "ratio"),
+    )
     for label, pair in (
         overheads.doors(estimator, logits, cotangent) | overheads.keys(logits.shape)
     ).items():
@@ -131,7 +129,7 @@ def overhead_table(rounds: int) -> Table:
         alternate(run, 2)
         times = alternate(run, 3 * rounds)
         medians = (f"{1e3 * statistics.median(t):.2f}" for t in times.values())
-        result.add_row(label, *medians, f"{ratio(times['a'], times['b']):.2f}")
+        result.add(label, *medians, f"{ratio(times['a'], times['b']):.2f}")
     return result
 
 
@@ -139,13 +137,13 @@ def table(
     title: str, times: dict[str, list[float]], memory: dict[str, float], elements: int
 ) -> Table:
     """Make the table of one workload."""
-    result = Table(title=f"{title}, float32, {rbgs.get_num_threads()} threads, {instructions()}")
-    for column in ("contender", "ms", "over gumbel_softmax", "dense GR over it", "peak MiB", "ns"):
-        result.add_column(column, justify="left" if column == "contender" else "right")
-
+    result = Table(
+        f"{title}, {setting(rbgs.get_num_threads())}",
+        ("contender", "ms", "over gumbel_softmax", "dense GR over it", "peak MiB", "ns"),
+    )
     for label, seconds in times.items():
         median = statistics.median(seconds)
-        result.add_row(
+        result.add(
             label,
             f"{1e3 * median:.2f}",
             f"{ratio(seconds, times[SOFTMAX]):.2f}",

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich.table import Table
 
 import rbgs
 from benchmarks.measurements.structures import complete_graph
+from benchmarks.output.tables import Table
 
 Array = np.ndarray
 SAMPLES, DIMENSIONS, PROBLEMS = 16, 8, 12
@@ -107,22 +107,19 @@ def gain(label: str, temperature: float, draws: int) -> Gain:
 def gain_table(draws: int, tick: Callable[[], None]) -> Table:
     """Show the gains of all structures, beside what was measured first."""
     table = Table(
-        title="Variance of ST-GS over that of its average given the trace (± standard error over "
-        f"{PROBLEMS} problems)",
+        "Variance of ST-GS over that of its average given the trace, ± standard error over "
+        f"{PROBLEMS} problems",
+        ("structure", "τ", "whole average", f"K = {SAMPLES}", "another loss", "K = 16 against it"),
         caption=f"K = {SAMPLES}: the defaults of GumbelRao. = agrees with what was measured first, "
         "with another loss, within 2 errors and rounding; < or > does not.",
     )
-    table.add_column("structure")
-    for column in ("τ", "whole average", f"K = {SAMPLES}", "first", ""):
-        table.add_column(column, justify="right")
     for label, row in FIRST.items():
-        table.add_section()
         n = structure(label)[1]
         for temperature, first in zip(TEMPERATURES, row, strict=True):
             found = gain(label, temperature, max(100, min(draws, 10 * draws // n)))
             cells = (f"{value:.2f} ± {error:.2f}" for value, error in found)
             before = ("", "") if first is None else (str(first), sign(found.default, first))
-            table.add_row(label, str(temperature), *cells, *before)
+            table.add(label, str(temperature), *cells, *before)
             tick()
     return table
 
@@ -155,12 +152,11 @@ def error_table(draws: int, tick: Callable[[], None]) -> Table:
         return "{:.3g} ± {:.2g}".format(*found)
 
     table = Table(
-        title="Mean squared error over the squared norm of the enumerated gradient, 3 of 10",
+        "Mean squared error over the squared norm of the enumerated gradient, 3 of 10",
+        ("τ", "ST-GS", "GR", "SIMPLE's operator", "ST-GS / GR", "another loss"),
         caption="SIMPLE's operator is the Jacobian at the unperturbed logits. What was measured "
         "first, ST-GS / GR of another loss that was not kept, does not compare but in its order.",
     )
-    for column in ("τ", "ST-GS", "GR", "SIMPLE's operator", "ST-GS / GR", "first"):
-        table.add_column(column, justify="right")
     for temperature, first in ERRORS.items():
         estimators: list[rbgs.Estimator] = [
             rbgs.StraightThroughGumbelSoftmax(temperature, structure=what),
@@ -170,10 +166,10 @@ def error_table(draws: int, tick: Callable[[], None]) -> Table:
         found = errors(lambda _, estimators=estimators: estimators)
         cells = (shown(ratio_with_error(x, norms)) for x in found)
         gained = "{:.2f} ± {:.2f}".format(*ratio_with_error(found[0], found[1]))
-        table.add_row(str(temperature), *cells, gained, f"{first:.2f}")
+        table.add(str(temperature), *cells, gained, f"{first:.2f}")
         tick()
     (score,) = errors(reinforce)
-    table.add_row("REINFORCE, mean", shown(ratio_with_error(score, norms)))
+    table.add("REINFORCE, mean", shown(ratio_with_error(score, norms)))
     return table
 
 

@@ -8,12 +8,12 @@ import statistics
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from rich.table import Table
 
 import rbgs
 from benchmarks.measurements import peers, structured_peers
 from benchmarks.measurements.memory import peak_memory
-from benchmarks.measurements.timing import alternate, instructions, ratio
+from benchmarks.measurements.timing import alternate, ratio, setting
+from benchmarks.output.tables import Table
 
 TEMPERATURE = 0.5
 TOP_K, SIMPLE, TREE = "relaxed top-k, PyTorch", "SIMPLE, PyTorch", "softmax trick, PyTorch"
@@ -96,13 +96,10 @@ def tables(rounds: int) -> Iterator[Table]:
 def table(title: str, times: dict[str, list[float]], memory: dict[str, float]) -> Table:
     """Make the table of one workload; the first of the times is the peer's."""
     peer = next(iter(times))
-    setting = f"float32, {rbgs.get_num_threads()} threads, {instructions()}"
-    result = Table(title=f"{title}: τ = {TEMPERATURE}, {setting}")
-    result.add_column("contender")
-    for column in ("ms", f"over {peer}", "peak MiB"):
-        result.add_column(column, justify="right")
+    columns = ("contender", "ms", f"over {peer}", "peak MiB")
+    result = Table(f"{title}: τ = {TEMPERATURE}, {setting(rbgs.get_num_threads())}", columns)
     for label, seconds in times.items():
         milliseconds = f"{1e3 * statistics.median(seconds):.2f}"
         over = f"{ratio(seconds, times[peer]):.2f}"
-        result.add_row(label, milliseconds, over, f"{memory[label]:.1f}")
+        result.add(label, milliseconds, over, f"{memory[label]:.1f}")
     return result

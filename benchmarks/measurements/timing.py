@@ -28,6 +28,11 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
+def setting(threads: int) -> str:
+    """Say what a time depends on, beside the call."""
+    return f"float32, {threads} thread{'s' * (threads > 1)}, {instructions()}"
+
+
 def instructions() -> str:
     """Name the widest vector instructions of the processor, as NumPy finds them."""
     found = np.show_config(mode="dicts")["SIMD Extensions"]["found"]

@@ -6,13 +6,12 @@ Gumbel-Rao in PyTorch over this library's defaults, sample + vjp, at equal K.
 """
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
 import rbgs
 from benchmarks.experiments import estimators
@@ -20,6 +19,7 @@ from benchmarks.measurements import peers, structured_variance
 from benchmarks.measurements.timing import alternate, ratio
 from benchmarks.output.figures import panels, save
 from benchmarks.output.progress import steps_left
+from benchmarks.output.tables import Table
 
 CATEGORIES = (2, 4, 8, 16, 64, 1024)
 TEMPERATURES = (0.05, 0.1, 0.3, 0.5, 1.0, 2.0)
@@ -63,20 +63,16 @@ def reduction(n: int, temperature: float, samples: int, spread: float, rows: int
     return factors
 
 
-def factor_table(results: dict[tuple[int, int, float, float], list[float]]) -> Table:
-    """Show the factors: a row for each n, K and spread."""
-    table = Table(title="Variance-reduction factor at equal K: " + " / ".join(SCHEMES))
-    for column in ("n", "K", "spread", *(f"τ = {t}" for t in TEMPERATURES)):
-        table.add_column(column, justify="right")
-    for n in CATEGORIES:
-        table.add_section()
-        for samples, spread in itertools.product(SAMPLES, SPREADS):
-            cells = (
-                " / ".join("exact" if f >= EXACT else f"{f:.3g}" for f in results[key])
-                for key in ((n, samples, spread, t) for t in TEMPERATURES)
-            )
-            table.add_row(str(n), str(samples), f"{spread:g}", *cells)
-    return table
+def factor_tables(results: dict[tuple[int, int, float, float], list[float]]) -> Iterator[Table]:
+    """Show the factors of each scheme: a row for each n, K and spread."""
+    columns = ("n", "K", "spread", *(f"τ = {t}" for t in TEMPERATURES))
+    for number, scheme in enumerate(SCHEMES):
+        table = Table(f"Variance-reduction factor at equal K: {scheme}", columns, labels=0)
+        for n, samples, spread in itertools.product(CATEGORIES, SAMPLES, SPREADS):
+            factors = [results[n, samples, spread, t][number] for t in TEMPERATURES]
+            cells = ("exact" if f >= EXACT else f"{f:.3g}" for f in factors)
+            table.add(str(n), str(samples), f"{spread:g}", *cells)
+        yield table
 
 
 def headline_table(rounds: int) -> Table:
@@ -84,9 +80,12 @@ def headline_table(rounds: int) -> Table:
     engines = {"NumPy": False}
     if rbgs.is_compiled():
         engines["fast"] = True
-    table = Table(title="(time × variance) of dense GR in PyTorch over rbgs, K = 16, float32")
-    for column in ("batch", "n", "τ", "variance", *(f"time, {e}" for e in engines), *engines):
-        table.add_column(column, justify="right")
+    products = (f"product, {e}" for e in engines)
+    table = Table(
+        "Variance and time of dense GR in PyTorch over rbgs, K = 16, float32",
+        ("batch", "n", "τ", "variance", *(f"time, {e}" for e in engines), *products),
+        labels=0,
+    )
     for (batch, n), temperature in itertools.product(
         (((200, 60), 4), ((200, 30), 16)), (0.1, 0.3, 0.5, 0.7, 1.0)
     ):
@@ -104,7 +103,7 @@ def headline_table(rounds: int) -> Table:
         gain = conditional_variance(one, flat, 800, 1) / 16
         gain /= conditional_variance(default, flat, 200, 1)
         ratios = [ratio(times["peer"], times[e]) for e in engines]
-        table.add_row(
+        table.add(
             "×".join(map(str, batch)),
             str(n),
             str(temperature),
@@ -117,20 +116,19 @@ def headline_table(rounds: int) -> Table:
 
 def draw_figure(path: Path, results: dict[tuple[int, int, float, float], list[float]]) -> None:
     """Draw the factors over the temperature."""
-    figure, axes = panels(
-        len(SAMPLES) - 1, len(CATEGORIES) - 1, (13, 7.5), sharex=True, sharey=True
-    )
-    for row, samples in enumerate(SAMPLES[1:]):
-        for column, n in enumerate(CATEGORIES[1:]):
+    figure, axes = panels(len(CATEGORIES) - 1, len(SAMPLES) - 1, 10.5, sharex=True, sharey=True)
+    for row, n in enumerate(CATEGORIES[1:]):
+        for column, samples in enumerate(SAMPLES[1:]):
             ax = axes[row, column]
             for scheme, label in enumerate(SCHEMES):
                 factors = [results[n, samples, 1.0, t][scheme] for t in TEMPERATURES]
                 ax.loglog(TEMPERATURES, factors, marker="o", markersize=3, label=label)
             ax.axhline(1, color="grey", linewidth=0.8)
-            ax.set_title(f"n = {n}, K = {samples}", fontsize=9)
-    axes[-1, 0].set_xlabel("temperature")
-    axes[0, 0].set_ylabel("variance-reduction factor")
-    axes[0, 0].legend(fontsize=7)
+            ax.set_title(f"n = {n}, K = {samples}")
+    figure.supxlabel("temperature")
+    figure.supylabel("variance-reduction factor")
+    lines = axes[0, 0].get_lines()
+    figure.legend(handles=lines[: len(SCHEMES)], loc="outside upper center", ncols=len(SCHEMES))
     save(figure, path)
 
 
@@ -140,7 +138,7 @@ def main(
     figure: Annotated[Path, typer.Option(help="Where the PNG goes.")] = Path("out/variance.png"),
 ) -> None:
     """Measure variance-reduction factors, and time × variance against dense PyTorch."""
-    console, results = Console(), {}
+    results = {}
     grid = list(itertools.product(CATEGORIES, SAMPLES, SPREADS, TEMPERATURES))
     with steps_left() as progress:
         task = progress.add_task("variance", total=len(grid) + structured_variance.STEPS)
@@ -157,12 +155,10 @@ def main(
             structured_variance.gain_table(rows // 2, tick),
             structured_variance.error_table(rows, tick),
         ]
-    console.print(factor_table(results))
     draw_figure(figure, results)
-    console.print(headline_table(rounds))
-    for table in structured:
-        console.print(table)
-    console.print(f"figure: {figure}")
+    for table in (*factor_tables(results), headline_table(rounds), *structured):
+        typer.echo(table)
+    typer.echo(f"figure: {figure}")
 
 
 if __name__ == "__main__":

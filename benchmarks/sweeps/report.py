@@ -6,6 +6,7 @@ mean validation score; behind it, in brackets, is what the paper reports.
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,11 +14,10 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.experiments import listops, paper, plots, vae
+from benchmarks.output import figures
+from benchmarks.output.tables import Table
 from benchmarks.sweeps.store import Store
 
 
@@ -26,9 +26,11 @@ class Layout:
     """How the rows of an experiment make a table."""
 
     page: str
+    lead: str
     title: str
     config: type
     apart: tuple[str, ...]  # the entries of the configuration that make a table of their own
+    section: Callable[..., str]  # the heading of that table, from their values
     keys: tuple[str, ...]  # those that make a column
     heading: str
     lower_is_better: bool
@@ -36,12 +38,18 @@ class Layout:
     papers: dict[tuple[Any, ...], paper.Numbers]  # by the values of ``apart``
 
 
+_DATA = {"idx": "MNIST", "openml": "MNIST from OpenML", "digits": "Embedded digits"}
 LAYOUTS = {
     "listops": Layout(
-        "Results on ListOps",
-        "Accuracy on ListOps at test in %, higher is better: ours (table 1 of the paper)",
+        "Unsupervised parsing of ListOps",
+        "A network that evaluates expressions and finds their syntax trees by itself, trained with "
+        "each estimator: how often it is right, for expressions of up to L tokens.",
+        "Accuracy at test in %, higher is better",
         listops.Config,
         ("clip",),
+        lambda clip: (
+            "Without clipping" if math.isinf(clip) else f"Gradient clipped to norm {clip:g}"
+        ),
         ("longest", "temperature"),
         "L ≤ {:g}, τ = {:g}",
         lower_is_better=False,
@@ -49,10 +57,13 @@ LAYOUTS = {
         papers={(math.inf,): paper.LISTOPS},
     ),
     "vae": Layout(
-        "Results of the categorical VAE",
-        "Bound at test in nats, lower is better: ours (table 2 of the paper)",
+        "The categorical VAE",
+        "A variational autoencoder with categorical latent variables, trained with each estimator "
+        "in batches of B images: the bound on the negative log-likelihood that it reaches.",
+        "Bound at test in nats, lower is better",
         vae.Config,
         ("data", "bits"),
+        lambda data, bits: f"{_DATA[data]}, {bits} bits",
         ("arity", "batch"),
         "{:g}-ary, B = {:g}",
         lower_is_better=True,
@@ -60,6 +71,15 @@ LAYOUTS = {
         papers={("idx", 120): paper.VAE, ("openml", 120): paper.VAE},
     ),
 }
+_NAMES = (
+    "GS is Gumbel-softmax, ST straight-through, ST-GS straight-through Gumbel-softmax; GR is "
+    "`GumbelRao` with its defaults, GR-MC10 the same with 10 independent samples, as in the paper."
+)
+_HOW = (
+    "Each of the first commands trains the networks of one file: every combination of the values "
+    "that it lists, on all cores, a row of `out/rows.sqlite` each. The last one makes the tables "
+    "and figures of the rows."
+)
 
 
 def best(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
@@ -98,13 +118,11 @@ def score_table(frame: pd.DataFrame, layout: Layout, reported: paper.Numbers) ->
     counts = frame.groupby(["estimator", *layout.keys]).size()
     seeds = f"{counts.min()} to {counts.max()}" if counts.min() < counts.max() else counts.max()
     table = Table(
-        title=f"{layout.title}; weights of the best evaluation in validation, mean ± standard "
-        f"error over the seeds: {seeds}",
-        box=box.MARKDOWN,
+        layout.title,
+        ("estimator", *(layout.heading.format(*column) for column in columns)),
+        caption=f"Mean ± standard error over {seeds} seeds, with the weights of the best "
+        "evaluation in validation" + ("; in brackets what the paper reports." if reported else "."),
     )
-    table.add_column("estimator", no_wrap=True)
-    for column in columns:
-        table.add_column(layout.heading.format(*column), justify="right", no_wrap=True)
     for name in plots.order(frame["estimator"]):
         cells = []
         for column in columns:
@@ -114,12 +132,12 @@ def score_table(frame: pd.DataFrame, layout: Layout, reported: paper.Numbers) ->
             ours = plots.mean_and_error(frame["test"][here], 1, layout.scale) if here.any() else "–"
             theirs = reported.get((name, column))
             cells.append(ours if theirs is None else f"{ours} ({theirs})")
-        table.add_row(name, *cells)
+        table.add(name, *cells)
     return table
 
 
-def draw_moments(frame: pd.DataFrame, path: Path) -> None:
-    """Draw figures 2a and 2b: variance along training, and mean squared error over τ."""
+def draw_moments(frame: pd.DataFrame, path: Path) -> str:
+    """Draw figures 2a and 2b, variance along training and error over τ; say which are there."""
     groups = list(frame.groupby(["arity", "batch"]))
     measured = frame[frame["moments"].map(len) > 0]
     errors = pd.DataFrame(
@@ -127,22 +145,24 @@ def draw_moments(frame: pd.DataFrame, path: Path) -> None:
         for name, moments in zip(measured["estimator"], measured["moments"], strict=True)
         for m in moments
     ).dropna()
-    figure, axes = plots.row_of_panels(len(groups) + (len(errors) > 0))
+    figure, axes = figures.pairs_of_panels(len(groups) + (len(errors) > 0))
     for ax, ((arity, batch), runs) in zip(axes, groups, strict=False):
         plots.draw_lines(ax, plots.course(runs.to_dict("records"), "variance"))
         ax.set(title=f"{arity}-ary, B = {batch}", xlabel="training steps")
-        ax.set_ylabel("log10 trace of the gradient's covariance")
+        ax.set_ylabel("log10 trace of the\ngradient's covariance")
     if len(errors):
         mean = np.log10(errors.pivot_table("mse", "temperature", "estimator"))
         plots.draw_lines(axes[-1], mean[plots.order(mean.columns)], marker="o")
-        axes[-1].set(xscale="log", xlabel="τ", ylabel="log10 mean squared error of the gradient")
+        axes[-1].set(xscale="log", xlabel="τ", ylabel="log10 mean squared\nerror of the gradient")
     plots.save(figure, path)
+    error = ", and its mean squared error over the temperature" if len(errors) else ""
+    return f"Variance of the gradient along training{error}"
 
 
-def draw_iterations(frame: pd.DataFrame, path: Path) -> None:
+def draw_iterations(frame: pd.DataFrame, path: Path) -> str:
     """Draw figure 2c: training steps until the validation bound is below a threshold."""
     groups = list(frame.groupby(["arity", "batch"]))
-    figure, axes = plots.row_of_panels(len(groups))
+    figure, axes = figures.pairs_of_panels(len(groups))
     for ax, ((arity, batch), runs) in zip(axes, groups, strict=True):
         bounds = plots.course(runs.to_dict("records"), "bound").cummin()
         steps = bounds.index.to_numpy()
@@ -160,16 +180,7 @@ def draw_iterations(frame: pd.DataFrame, path: Path) -> None:
         )
         ax.invert_xaxis()
     plots.save(figure, path)
-
-
-def text(table: Table) -> str:
-    """Render a table as Markdown, below its title."""
-    title, table.title = str(table.title), None
-    console = Console(width=400)
-    with console.capture() as captured:
-        console.print(table)
-    lines = [line.strip() for line in captured.get().splitlines()]
-    return f"{title}\n\n" + "\n".join(line for line in lines if line)
+    return "Training steps to reach a validation bound"
 
 
 def write(frame: pd.DataFrame, experiment: str, sweeps: list[str], out: Path) -> str:
@@ -179,20 +190,19 @@ def write(frame: pd.DataFrame, experiment: str, sweeps: list[str], out: Path) ->
     run, command = "python -m benchmarks.sweeps.run", "python -m benchmarks.sweeps.report"
     commands = [f"{run} benchmarks/sweeps/{name} --data DIR" for name in sweeps]
     commands.append(f"{command} out/rows.sqlite")
-    parts = [f"# {layout.page}", "```sh\n" + "\n".join(commands) + "\n```"]
-    for values, runs in frame.groupby(list(layout.apart)):
-        names = zip(layout.apart, values, strict=True)
-        parts.append("## " + ", ".join(f"{name} = {value}" for name, value in names))
-        parts.append(text(score_table(runs, layout, layout.papers.get(values, {}))))
+    front = f'---\nmyst:\n  html_meta:\n    description: "{layout.lead}"\n---'
+    parts = [front, f"# {layout.page}", f"{layout.lead} {_NAMES}"]
+    groups = frame.groupby(list(layout.apart))
+    for values, runs in sorted(groups, key=lambda group: -len(group[1])):  # the largest first
+        parts.append("## " + layout.section(*values))
+        parts.append(str(score_table(runs, layout, layout.papers.get(values, {}))).rstrip())
         if experiment == "vae":
-            for draw, label in (
-                (draw_moments, "Variance along training, and error over the temperature"),
-                (draw_iterations, "Training steps to reach a validation bound"),
-            ):
+            for draw in draw_moments, draw_iterations:
                 name = "-".join([draw.__name__.removeprefix("draw_"), *map(str, values)]) + ".png"
-                draw(runs, out / name)
+                label = draw(runs, out / name)
                 caption = f"*{label}, lower is better: means over the seeds, drawn by `{command}`.*"
-                parts += [f"![{label}]({name})", caption]
+                parts += [f"![{label}: a line for each estimator]({name})", caption]
+    parts += ["## How to make this page", _HOW, "```sh\n" + "\n".join(commands) + "\n```"]
     page = "\n\n".join(parts) + "\n"
     out.joinpath(f"{experiment}.md").write_text(page)
     return page

@@ -31,7 +31,6 @@ import dask
 import numpy as np
 import typer
 from distributed import Client, Future, LocalCluster, as_completed
-from rich.console import Console
 
 import benchmarks
 import rbgs
@@ -210,13 +209,12 @@ def main(
     done = store.done(failed=not retry)
     # JSON has no tuples: compare as it is written.
     todo = [config for config in every if cell_name(experiment, config) not in done]
-    console = Console()
-    console.print(f"{len(every)} cells, {len(every) - len(todo)} have a row")
+    typer.echo(f"{len(every)} cells, {len(every) - len(todo)} have a row")
     failed = 0
     if todo:
         with connect(scheduler, min(workers, len(todo))) as client:
             failed = run(client, store, experiment, todo, data)
-    console.print(f"rows: {rows}; failed now: {failed}")
+    typer.echo(f"rows: {rows}; failed now: {failed}")
 
 
 if __name__ == "__main__":

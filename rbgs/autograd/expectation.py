@@ -42,7 +42,8 @@ def expectation(
 
     One call for all estimators, those that use values of the loss included. The derivative for the
     logits is :meth:`rbgs.Estimator.gradient`; that for all else that the loss depends on, such as
-    the parameters of a decoder, or the logits where the loss uses them directly, is autograd's own.
+    the parameters of a decoder, or the logits where the loss uses them directly, is autograd's own:
+    the two terms of :math:`\nabla E[f(D)]` (Paulus et al. 2021, eq. 2).
 
     Parameters
     ----------
@@ -55,12 +56,16 @@ def expectation(
         need for the derivative, are no part of the result.
     logits : floating array ``(..., n)``
         Unnormalised log-probabilities, a NumPy array or a box of autograd around one.
-    rng, mask, axis
-        As in :meth:`rbgs.Estimator.sample`.
+    rng : numpy.random.Generator, rbgs.Key or int seed
+        Where the randomness comes from.
+    mask : bool array ``(..., n)``, optional
+        True where a category is allowed; broadcasts against the logits.
+    axis : int
+        The category axis.
 
     Returns
     -------
-    array
+    array ``(...,)``
         The estimate, of the shape and dtype of the loss: its mean over the draws, for
         :class:`~rbgs.Vimco` the bound.
 

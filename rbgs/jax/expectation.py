@@ -44,8 +44,9 @@ def expectation(
 
     One call for all estimators, those that use values of the loss included. The derivative for the
     logits is :meth:`rbgs.Estimator.gradient`; that for all else that the loss depends on, such as
-    the parameters of a decoder, or the logits where the loss uses them directly, is JAX's own. It
-    works under ``grad``, ``jvp``, ``vmap``, ``jit``, ``scan`` and ``checkpoint``.
+    the parameters of a decoder, or the logits where the loss uses them directly, is JAX's own: the
+    two terms of :math:`\nabla E[f(D)]` (Paulus et al. 2021, eq. 2). It works under ``grad``,
+    ``jvp``, ``vmap``, ``jit``, ``scan`` and ``checkpoint``.
 
     Parameters
     ----------
@@ -61,14 +62,14 @@ def expectation(
         estimator may need for the derivative, are no part of the result.
     logits : floating array ``(..., n)``
         Unnormalised log-probabilities. NumPy arrays become arrays of JAX.
-    mask : bool array, optional
+    mask : bool array ``(..., n)``, optional
         True where a category is allowed; broadcasts against the logits.
     axis : int
         The category axis.
 
     Returns
     -------
-    array
+    array ``(...,)``
         The estimate, of the shape and dtype of the loss: its mean over the draws, for
         :class:`~rbgs.Vimco` the bound.
 

@@ -49,7 +49,8 @@ def expectation(
 
     One call for all estimators, those that use values of the loss included. The derivative for the
     logits is :meth:`rbgs.Estimator.gradient`; that for all else that the loss depends on, such as
-    the parameters of a decoder, or the logits where the loss uses them directly, is PyTorch's own.
+    the parameters of a decoder, or the logits where the loss uses them directly, is PyTorch's own:
+    the two terms of :math:`\nabla E[f(D)]` (Paulus et al. 2021, eq. 2).
 
     Parameters
     ----------
@@ -64,14 +65,14 @@ def expectation(
         Unnormalised log-probabilities on any device, contiguous or not.
     generator : torch.Generator, optional
         As in :func:`sample`.
-    mask : bool tensor, optional
+    mask : bool tensor ``(..., n)``, optional
         True where a category is allowed; broadcasts against the logits.
     dim : int
         The category axis.
 
     Returns
     -------
-    Tensor
+    Tensor ``(...,)``
         The estimate, of the shape and dtype of the loss: its mean over the draws, for
         :class:`~rbgs.Vimco` the bound.
 

@@ -56,7 +56,17 @@ class Sampler(torch.nn.Module):
 
     @property
     def temperature(self) -> float:
-        """The temperature of the estimator, a float; assign to it to change it."""
+        """The temperature of the estimator, a float; assign to it to change it.
+
+        Examples
+        --------
+        >>> import rbgs, rbgs.torch
+        >>> layer = rbgs.torch.Sampler(rbgs.GumbelRao(1.0))
+        >>> for epoch in range(3):
+        ...     layer.temperature = max(0.1, 0.5 * layer.temperature)
+        >>> layer.temperature
+        0.125
+        """
         temperature: float = self.estimator.temperature
         return temperature
 
@@ -79,7 +89,41 @@ class Sampler(torch.nn.Module):
         index: Tensor | int | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Return :func:`sample` of the estimator."""
+        r"""Return :func:`sample` of the estimator.
+
+        The value is :math:`D \sim \operatorname{Cat}(\operatorname{softmax}(\theta))`, with the
+        derivative that the estimator gives it (Paulus et al. 2021, eq. 4 to 10).
+
+        Parameters
+        ----------
+        logits : floating tensor ``(..., n)``
+            Unnormalised log-probabilities.
+        generator : torch.Generator, optional
+            As in :func:`sample`: by default PyTorch's own.
+        noise : floating tensor ``(..., n)``, optional
+            Uniforms from :meth:`rbgs.Estimator.noise` instead of a generator.
+        index : int tensor ``(...,)`` or int, optional
+            Condition on this outcome instead of drawing one.
+        mask : bool tensor ``(..., n)``, optional
+            True where a category is allowed; broadcasts against the logits.
+
+        Returns
+        -------
+        Tensor ``(..., n)``
+            The value, of the shape, dtype and device of the logits.
+
+        Raises
+        ------
+        TypeError, ValueError, NotImplementedError
+            As in :func:`sample`.
+
+        Examples
+        --------
+        >>> import rbgs, rbgs.torch, torch
+        >>> layer = rbgs.torch.Sampler(rbgs.GumbelRao(0.5))
+        >>> layer(torch.zeros(4, 3)).sum(dim=-1)
+        tensor([1., 1., 1., 1.])
+        """
         return sample(
             self.estimator,
             logits,
@@ -91,15 +135,58 @@ class Sampler(torch.nn.Module):
         )
 
     def extra_repr(self) -> str:
-        """Return what ``repr`` shows."""
+        """Return what ``repr`` shows.
+
+        Returns
+        -------
+        str
+            The estimator and the axis.
+
+        Examples
+        --------
+        >>> import rbgs, rbgs.torch
+        >>> rbgs.torch.Sampler(rbgs.StraightThrough())
+        Sampler(StraightThrough(temperature=1.0), dim=-1)
+        """
         return f"{self.estimator}, dim={self.dim}"
 
     def get_extra_state(self) -> Tensor:
-        """Return the temperature, which ``state_dict`` holds beside parameters and buffers."""
+        """Return the temperature, which ``state_dict`` holds beside parameters and buffers.
+
+        Returns
+        -------
+        Tensor ``()``
+            The temperature, in float64.
+
+        Examples
+        --------
+        >>> import rbgs, rbgs.torch
+        >>> rbgs.torch.Sampler(rbgs.GumbelRao(0.5)).get_extra_state()
+        tensor(0.5000, dtype=torch.float64)
+        """
         return torch.tensor(self.temperature, dtype=torch.float64)
 
     def set_extra_state(self, state: Tensor | dict[str, float]) -> None:
-        """Take the temperature of a ``state_dict``; an old one has a dictionary for it."""
+        """Take the temperature of a ``state_dict``; an old one has a dictionary for it.
+
+        Parameters
+        ----------
+        state : Tensor ``()`` or dict
+            The temperature.
+
+        Raises
+        ------
+        ValueError
+            It is not one that the estimator takes.
+
+        Examples
+        --------
+        >>> import rbgs, rbgs.torch
+        >>> layer, other = (rbgs.torch.Sampler(rbgs.GumbelRao(x)) for x in (0.5, 1.0))
+        >>> _ = other.load_state_dict(layer.state_dict())
+        >>> other.temperature
+        0.5
+        """
         self.temperature = state["temperature"] if isinstance(state, dict) else float(state)
 
     def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:

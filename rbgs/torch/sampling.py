@@ -34,9 +34,12 @@ def sample(
 ) -> Tensor:
     r"""Draw a sample as a tensor whose derivative is the one the estimator gives it.
 
-    The value is that of :meth:`rbgs.Estimator.sample`. Its derivative for the logits is the
-    operator of the draw: :meth:`rbgs.Draw.vjp` in the backward pass, :meth:`rbgs.Draw.jvp` in
-    forward mode. It works with ``torch.func.grad``, ``vjp``, ``jvp``, ``linearize``, ``vmap``,
+    The value is the :math:`D \sim \operatorname{Cat}(\operatorname{softmax}(\theta))` of
+    :meth:`rbgs.Estimator.sample`, and :math:`\partial D / \partial \theta` is set to the operator A
+    of its draw (Paulus et al. 2021, eq. 4 to 10): :meth:`rbgs.Draw.vjp` in the backward pass,
+    :meth:`rbgs.Draw.jvp` in forward mode.
+
+    It works with ``torch.func.grad``, ``vjp``, ``jvp``, ``linearize``, ``vmap``,
     ``jacrev`` and ``jacfwd``, with what traces or records operations, under autocast (computed in
     float32) and in ``torch.compile(fullgraph=True)``.
 
@@ -51,18 +54,18 @@ def sample(
     generator : torch.Generator, optional
         On the device of the logits. By default PyTorch's own, which ``torch.manual_seed`` seeds.
         A :class:`~rbgs.Key`, a NumPy generator and an int seed are taken as well.
-    noise : tensor, optional
+    noise : floating tensor ``(..., n)``, optional
         Uniforms from :meth:`rbgs.Estimator.noise` instead of a generator.
-    index : integer tensor ``(...,)`` or int, optional
+    index : int tensor ``(...,)`` or int, optional
         Condition on this outcome instead of drawing one.
-    mask : bool tensor, optional
+    mask : bool tensor ``(..., n)``, optional
         True where a category is allowed; broadcasts against the logits.
     dim : int
         The category axis.
 
     Returns
     -------
-    Tensor
+    Tensor ``(..., n)``
         The value, of the shape, dtype and device of the logits, contiguous in memory.
 
     Raises
@@ -156,15 +159,17 @@ def gumbel_softmax(
 ) -> Tensor:
     r"""Replace ``torch.nn.functional.gumbel_softmax``: same arguments, less variance.
 
-    With ``hard=True`` it draws from :class:`~rbgs.GumbelRao`: the gradient has the mean of
-    PyTorch's and a lower variance, and the value is exactly one-hot. With ``hard=False`` it is the
-    relaxed sample of :class:`~rbgs.GumbelSoftmax`.
+    With ``hard=True`` it draws from :class:`~rbgs.GumbelRao`: the value is exactly one-hot,
+    :math:`D \sim \operatorname{Cat}(\operatorname{softmax}(\theta))`, and the gradient has the mean
+    of PyTorch's and a lower variance (Paulus et al. 2021, eq. 10). With ``hard=False`` it is the
+    relaxed sample :math:`\operatorname{softmax}((\theta + G) / \tau)` of
+    :class:`~rbgs.GumbelSoftmax`, with iid Gumbels G.
 
     Parameters
     ----------
     logits : floating tensor ``(..., n)``
         Unnormalised log-probabilities.
-    tau : float or tensor
+    tau : float or tensor ``(...,)``
         The temperature, above 0. A tensor has one for each row: either the axes of the logits with
         size 1 along ``dim``, as in PyTorch, or it broadcasts against the batch. So one with a
         single axis runs along the last axis of the batch, where PyTorch's runs along the last axis
@@ -183,7 +188,7 @@ def gumbel_softmax(
 
     Returns
     -------
-    Tensor
+    Tensor ``(..., n)``
         The sample, of the shape, dtype and device of the logits.
 
     Raises

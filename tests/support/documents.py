@@ -36,5 +36,12 @@ def scripts(*pages):
     return [block for block in blocks(*pages, language="python") if ">>>" not in block.code]
 
 
+def output(block):
+    """Return the text that directly follows a script: what it prints; None if there is none."""
+    text = block.page.read_text()
+    following = _FENCE.match(text[_FENCE.match(text, block.start).end() :].lstrip())
+    return following[3] if following and following[1] == "text" else None
+
+
 def run(code, name):
     exec(compile(code, name, "exec"), {"__name__": "__main__"})

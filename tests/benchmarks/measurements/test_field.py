@@ -49,14 +49,3 @@ def test_variables_that_share_a_loss_in_the_vae():
     losses, gradient = problem.oracle(value)
     assert (problem.logits.shape, losses.shape, gradient.shape) == ((2, 3, 4), (2,), (2, 3, 4))
     assert problem.linear(value)[0].shape == (2,)
-
-
-def test_tables_become_markdown():
-    table = field.as_table("A", ("b",), {"c": ["1"]})
-    assert field.as_markdown(table).splitlines() == [
-        "**A**",
-        "",
-        "| estimator | b |",
-        "| --- | ---: |",
-        "| c | 1 |",
-    ]
