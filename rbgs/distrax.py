@@ -95,7 +95,18 @@ class OneHotCategorical(distrax.OneHotCategorical):
         return sample(self.estimator, key, logits)
 
     def log_prob(self, value: jax.Array) -> jax.Array:
-        """Return the log-probability of one-hot values: -inf for a forbidden one."""
+        """Return the log-probability of one-hot values: -inf for a forbidden one.
+
+        Parameters
+        ----------
+        value : array ``(..., n)``
+            One-hot vectors of any dtype.
+
+        Returns
+        -------
+        array ``(...,)``
+            The log-probability of each, of the dtype of the logits.
+        """
         # That of Distrax has the derivative -inf for the value where a category is forbidden.
         log_probability: jax.Array = log_prob(self.logits, jax.numpy.asarray(value))
         return log_probability

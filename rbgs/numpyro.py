@@ -115,7 +115,20 @@ class OneHotCategorical(Distribution):
         return at_temperature(self._estimator, self._temperature)
 
     def validate_args(self, strict: bool = True) -> None:
-        """Raise if a row of the logits cannot be answered."""
+        """Raise if a row of the logits cannot be answered.
+
+        Parameters
+        ----------
+        strict : bool
+            Whether to raise where they are traced, too, and cannot be checked.
+
+        Raises
+        ------
+        ValueError
+            A row has NaN or +inf, or no allowed category.
+        RuntimeError
+            With ``strict``: the logits are traced.
+        """
         if not is_traced(self.logits):
             check_answerable(self.logits)
         elif strict:
@@ -141,7 +154,18 @@ class OneHotCategorical(Distribution):
 
     @validate_sample
     def log_prob(self, value: jax.Array) -> jax.Array:
-        """Return the log-probability of one-hot values: -inf for a forbidden one."""
+        """Return the log-probability of one-hot values: -inf for a forbidden one.
+
+        Parameters
+        ----------
+        value : array ``(..., n)``
+            One-hot vectors of any dtype.
+
+        Returns
+        -------
+        array ``(...,)``
+            The log-probability of each, of the dtype of the logits.
+        """
         log_probability: jax.Array = log_prob(self.logits, jax.numpy.asarray(value))
         return log_probability
 

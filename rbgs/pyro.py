@@ -19,10 +19,28 @@ __all__ = ["OneHotCategorical"]
 
 
 class OneHotCategorical(OneHotCategoricalOfTorch, TorchDistributionMixin):
-    """:class:`rbgs.torch.distributions.OneHotCategorical` with what Pyro asks of a distribution.
+    r"""One-hot vectors with probabilities :math:`(1 - u) \operatorname{softmax}(\theta) + u / m`.
 
-    Parameters, attributes and errors are those of that class; ``pyro.sample`` and plates take it,
-    and it has ``to_event``, ``mask`` and ``expand_by``.
+    It is :class:`rbgs.torch.distributions.OneHotCategorical` with what Pyro asks of a distribution:
+    ``pyro.sample`` and plates take it, and it has ``to_event``, ``mask`` and ``expand_by``.
+
+    Parameters
+    ----------
+    logits : floating tensor ``(..., n)``
+        Unnormalised log-probabilities; -inf forbids a category.
+    estimator : Estimator
+        Any whose samples are one-hot and have a derivative.
+    mask : bool tensor, optional
+        True where a category is allowed; broadcasts against the logits.
+    unimix : float
+        The share :math:`u` of the uniform distribution over the :math:`m` allowed categories.
+    validate_args : bool, optional
+        Whether logits and values are checked; by default as PyTorch is set.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in that class.
 
     Notes
     -----
@@ -30,6 +48,11 @@ class OneHotCategorical(OneHotCategoricalOfTorch, TorchDistributionMixin):
     ``log_prob`` of ``pyro.distributions.OneHotCategorical`` has no derivative for the value, so the
     prior would not count in the gradient of ``Trace_ELBO``. The estimator of the prior matters only
     where the model itself is sampled.
+
+    References
+    ----------
+    Hafner, Pasukonis, Ba, Lillicrap (2023). Mastering diverse domains through world models.
+    arXiv 2301.04104. (The mixture, with :math:`u = 0.01`.)
 
     Examples
     --------
@@ -42,7 +65,20 @@ class OneHotCategorical(OneHotCategoricalOfTorch, TorchDistributionMixin):
     """
 
     def rsample(self, sample_shape: Any = (), *, generator: Generator = None) -> Tensor:
-        """Draw what that of :class:`rbgs.torch.distributions.OneHotCategorical` does."""
+        """Draw one-hot vectors that carry the gradient of the estimator for the logits.
+
+        Parameters
+        ----------
+        sample_shape : tuple of int
+            The shape of independent draws before the batch.
+        generator : torch.Generator, optional
+            As in :func:`rbgs.torch.sample`: by default PyTorch's own, which Pyro seeds.
+
+        Returns
+        -------
+        Tensor
+            Values of shape ``(*sample_shape, *batch_shape, n)``, exactly one-hot.
+        """
         value: Any = super().rsample(sample_shape, generator=generator)
         value._is_drawn = True
         return value
@@ -52,6 +88,16 @@ class OneHotCategorical(OneHotCategoricalOfTorch, TorchDistributionMixin):
 
         Pyro weighs an enumerated value by the score function, and would have none here: it takes
         what can be reparametrised for drawn.
+
+        Parameters
+        ----------
+        x : tensor ``(..., n)``
+            One-hot vectors, drawn or enumerated.
+
+        Returns
+        -------
+        ScoreParts
+            Log-probability, score function and entropy term.
         """
         parts = super().score_parts(x)
         if x.requires_grad or hasattr(x, "_is_drawn"):

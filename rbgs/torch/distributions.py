@@ -106,7 +106,20 @@ class OneHotCategorical(OneHotCategoricalOfTorch):
         Distribution.__init__(self, torch.Size(batch), torch.Size((n,)), validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "OneHotCategorical":
-        """Return the distribution with a batch of another shape."""
+        """Return the distribution with a batch of another shape.
+
+        Parameters
+        ----------
+        batch_shape : tuple of int
+            What the batch broadcasts to.
+        _instance : OneHotCategorical, optional
+            What a subclass has made, to be filled.
+
+        Returns
+        -------
+        OneHotCategorical
+            The distribution, with the same estimator.
+        """
         new: OneHotCategorical = self._get_checked_instance(OneHotCategorical, _instance)
         new.estimator = self.estimator
         super().expand(batch_shape, _instance=new)
@@ -133,12 +146,39 @@ class OneHotCategorical(OneHotCategoricalOfTorch):
 
     @instead_of(rng="generator", key="generator")
     def sample(self, sample_shape: Any = (), *, generator: Generator = None) -> Tensor:
-        """Draw what :meth:`rsample` does, without a gradient."""
+        """Draw what :meth:`rsample` does, without a gradient.
+
+        Parameters
+        ----------
+        sample_shape, generator
+            As in :meth:`rsample`.
+
+        Returns
+        -------
+        Tensor
+            Values of shape ``(*sample_shape, *batch_shape, n)``, exactly one-hot.
+        """
         with torch.no_grad():
             return self.rsample(sample_shape, generator=generator)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-probability of one-hot values: -inf for a forbidden one."""
+        """Return the log-probability of one-hot values: -inf for a forbidden one.
+
+        Parameters
+        ----------
+        value : tensor ``(..., n)``
+            One-hot vectors of any dtype.
+
+        Returns
+        -------
+        tensor ``(...,)``
+            The log-probability of each, of the dtype of the logits.
+
+        Raises
+        ------
+        ValueError
+            With ``validate_args``: a value is not one-hot.
+        """
         if self._validate_args:
             self._validate_sample(value)
         log_probability: Tensor = log_prob(self.logits, value)
