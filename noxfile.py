@@ -1,5 +1,9 @@
 """Sessions: `nox -l` lists them, `nox -s NAME -- ARGS` runs one."""
 
+import re
+import shutil
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2025.2.9"
@@ -111,10 +115,18 @@ def tests_experiments(session):
 
 @nox.session
 def lint(session):
-    """Lint and format check."""
+    """Lint and format check, and schemas of what is no Python."""
     install(session, *group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    github = Path(".github")
+    for schema, *files in (
+        ("citation-file-format", "CITATION.cff"),
+        ("github-workflows", *github.glob("workflows/*.yml")),
+        ("github-issue-config", github / "ISSUE_TEMPLATE/config.yml"),
+        ("github-issue-forms", *github.glob("ISSUE_TEMPLATE/*_*.yml")),
+    ):
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
 
 
 @nox.session
@@ -188,5 +200,46 @@ def report(session):
 def docs(session):
     """The documentation as HTML, in docs/_build/html; its tutorials are executed."""
     install(session, "-e", ".[docs,torch,jax,autograd,dask,fast,pyro,numpyro,distrax,benchmarks]")
+    for made in ("docs/_build", "docs/reference/generated"):
+        shutil.rmtree(made, ignore_errors=True)
     build = ("sphinx-build", "-W", "--keep-going", "-j", "auto", "-b", "html")
-    session.run(*build, "docs", "docs/_build/html", *session.posargs)
+    session.run(*build, "docs", "docs/_build/html")
+
+
+@nox.session(requires=["docs"])
+def docs_check(session):
+    """The site in a browser: links, layout, formulas, contrast, search; `-- --screenshots DIR`."""
+    install(session, *group("site"))
+    if not shutil.which("chromium"):
+        session.run("playwright", "install", "chromium")
+    pytest(session, "--confcutdir", "tests/site", "--site", "docs/_build/html", "tests/site")
+
+
+@nox.session
+def build(session):
+    """Wheel and sdist in dist: their metadata, what they hold, and each at work by itself."""
+    install(session, *group("release"))
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("validate-pyproject", "pyproject.toml")
+    session.run("python", "-m", "build")
+    packages = sorted(Path("dist").iterdir())
+    session.run("twine", "check", "--strict", *packages)
+    session.run("check-wheel-contents", "dist")
+    session.run("python", "tests/release/contents.py", "dist")
+    for package in packages:
+        alone = ("uv", "run", "--isolated", "--no-project", "--with", package)
+        session.run(*alone, "python", "-I", "tests/release/smoke.py")
+
+
+@nox.session
+def resolve(session):
+    """All extras together have a solution for each Python supported: the versions chosen."""
+    install(session, *group("release"))
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    direct = [*PROJECT["project"]["dependencies"], *(x for extra in extras for x in extra)]
+    names = {re.match(r"[\w-]+", requirement)[0] for requirement in direct}
+    for python in nox.project.python_versions(PROJECT):
+        command = ("uv", "pip", "compile", "--all-extras", "--no-annotate", "--no-header")
+        output = session.run(*command, "--python-version", python, "pyproject.toml", silent=True)
+        chosen = [x for x in output.splitlines() if x.partition("==")[0] in names]
+        session.log("Python %s: %s", python, ", ".join(chosen))

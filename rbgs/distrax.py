@@ -37,7 +37,7 @@ class OneHotCategorical(distrax.OneHotCategorical):
     estimator : Estimator
         Any whose samples are one-hot and have a derivative. Its temperature may be an array, traced
         or not, that broadcasts against the batch.
-    mask : bool array, optional
+    mask : bool array ``(..., n)``, optional
         True where a category is allowed; broadcasts against the logits.
     unimix : float
         The share :math:`u` of the uniform distribution over the allowed categories, in [0, 1].
@@ -87,7 +87,15 @@ class OneHotCategorical(distrax.OneHotCategorical):
 
     @property
     def estimator(self) -> Estimator:
-        """The estimator of the samples' gradient."""
+        """The estimator of the samples' gradient.
+
+        Examples
+        --------
+        >>> import jax, rbgs, rbgs.distrax
+        >>> law = rbgs.distrax.OneHotCategorical(jax.numpy.zeros(3), rbgs.GumbelRao(0.5))
+        >>> law.estimator
+        GumbelRao(temperature=0.5, samples=None, sampling='lattice', control_variate=None)
+        """
         return at_temperature(self._estimator, self._temperature)
 
     def _sample_n(self, key: Generator, n: int) -> jax.Array:
@@ -95,17 +103,33 @@ class OneHotCategorical(distrax.OneHotCategorical):
         return sample(self.estimator, key, logits)
 
     def log_prob(self, value: jax.Array) -> jax.Array:
-        """Return the log-probability of one-hot values: -inf for a forbidden one.
+        r"""Return the log-probability of one-hot values: -inf for a forbidden one.
+
+        .. math:: \log p(v) = \sum_j v_j \log p_j
+
+        with :math:`0 \log 0 = 0`. It is linear in the value.
 
         Parameters
         ----------
-        value : array ``(..., n)``
-            One-hot vectors of any dtype.
+        value : floating array ``(..., n)``
+            One-hot vectors; the batch broadcasts against their other axes.
 
         Returns
         -------
         array ``(...,)``
-            The log-probability of each, of the dtype of the logits.
+            The log-probabilities.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The value is no array, or its shape does not fit.
+
+        Examples
+        --------
+        >>> import jax, rbgs, rbgs.distrax
+        >>> law = rbgs.distrax.OneHotCategorical(jax.numpy.zeros(3), rbgs.GumbelRao(0.5))
+        >>> law.log_prob(jax.numpy.eye(3)).round(4)
+        Array([-1.0986, -1.0986, -1.0986], dtype=float32)
         """
         # That of Distrax has the derivative -inf for the value where a category is forbidden.
         log_probability: jax.Array = log_prob(self.logits, jax.numpy.asarray(value))

@@ -110,11 +110,47 @@ def check_kind(logits: Any, kind: type, door: str, convert: str, make: str) -> N
     The messages say how to convert an array of another library, and how to make one of a list.
     """
     if not isinstance(logits, kind):
-        library = type(logits).__module__.split(".")[0].removeprefix("builtins")
         raise TypeError(
-            f"logits are a {f'{library} {type(logits).__name__}'.strip()}, but {door} takes "
-            f"{kind.__module__.split('.')[0]} arrays: {convert if is_array(logits) else make}"
+            f"logits are a {_kind_of(logits)}, but {door} takes {_library(kind)} arrays: "
+            f"{convert if is_array(logits) else make}"
         )
+
+
+def check_value(value: Any, kind: type, door: str) -> None:
+    """Raise unless the value that an oracle is asked about is an array of the framework."""
+    if not isinstance(value, kind):
+        takes = " or ".join(dict.fromkeys((_library(kind), "numpy")))
+        raise TypeError(
+            f"value is a {_kind_of(value)}, but the loss that {door}.oracle was given takes "
+            f"{_library(kind)} arrays: values are of the library of the logits, so give the "
+            f"estimator logits of {takes}"
+        )
+
+
+def check_floating(loss: Any, value: Array) -> None:
+    """Raise unless what the loss returned for a value is floating."""
+    check_like("loss(value)", loss, value, "real floating")
+
+
+def lost_derivative(name: str, framework: str, others: str = "") -> TypeError:
+    """Return the error for a function that, for a framework, does not depend on the value.
+
+    The others are what loses a derivative in this framework, beside an argmax and an index.
+    """
+    return TypeError(
+        f"the estimator needs the derivative of {name}(value), but for {framework} that does not "
+        f"depend on the value: an argmax, an index{others} in between has no derivative. Write it "
+        "with the value itself, or take an estimator that needs values alone, such as "
+        "rbgs.Reinforce, with the loss itself in place of an oracle made of it"
+    )
+
+
+def _kind_of(x: Any) -> str:
+    return f"{_library(type(x)).removeprefix('builtins')} {type(x).__name__}".strip()
+
+
+def _library(kind: type) -> str:
+    return kind.__module__.split(".")[0]
 
 
 def has_one_value(estimator: Estimator) -> bool:

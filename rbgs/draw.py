@@ -143,21 +143,29 @@ class AnyDraw:
 class Draw(AnyDraw):
     r"""A discrete (or relaxed) sample and the derivative that an estimator gives it.
 
-    Attributes
+    :meth:`rbgs.Estimator.sample` makes it; what it takes is there to be read.
+
+    Parameters
     ----------
     value : array ``(..., n)``
         The forward value, in the library, dtype and device of the logits: exactly one-hot, or a
         point on the simplex for :class:`~rbgs.GumbelSoftmax`. NaN in a row that cannot be answered.
-    index : integer array ``(...,)``
-        The winner; -1 in a row that cannot be answered.
+    index : int array ``(...,)``
+        The winner; -1 in a row that cannot be answered. Of a structure, its elements: 0 and 1,
+        shaped like the logits.
     estimator : str
         The name of the estimator that made it.
+    operator : Operator, optional
+        The derivative A; None for an estimator from values of the loss. Not public.
+    rows : Rows
+        The logits, as the operator takes them. Not public.
 
     Notes
     -----
-    The operator :math:`A = \sum_m w_m J_\tau(s_m)` is symmetric, so :meth:`jvp` and :meth:`vjp` are
-    the same product; both names are there for the code that calls them. Nothing of size
-    ``samples * n`` is stored: the points are computed again in each product.
+    The operator :math:`A = \sum_m w_m J_\tau(s_m)`, with points :math:`s_m` of the simplex and
+    :math:`J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau`, is symmetric, so :meth:`jvp` and
+    :meth:`vjp` are the same product; both names are there for the code that calls them. Nothing of
+    size ``samples * n`` is stored: the points are computed again in each product.
 
     Examples
     --------
@@ -195,7 +203,13 @@ class Draw(AnyDraw):
         object.__setattr__(self, "_rows", rows)
 
     def jvp(self, tangent: Array) -> Array:
-        """Return the Jacobian-vector product of the value for a tangent of the logits.
+        r"""Return the Jacobian-vector product of the value for a tangent of the logits.
+
+        .. math:: A v = \sum_m w_m J_\tau(s_m) v, \quad
+            J_\tau(s) v = (s \circ v - s \langle s, v \rangle) / \tau
+
+        with the estimator's points :math:`s_m` and weights :math:`w_m` (Paulus et al. 2021, eq. 4
+        to 10): the derivative forward, along a tangent v.
 
         Parameters
         ----------
@@ -213,11 +227,24 @@ class Draw(AnyDraw):
             The shape, library or device differs from that of the logits.
         TypeError
             The dtype is not a real floating one, or the estimator has no Jacobian.
+
+        Examples
+        --------
+        >>> import numpy as np, rbgs
+        >>> draw = rbgs.StraightThrough().sample(np.zeros((5, 2)), rng=0)
+        >>> draw.jvp(np.broadcast_to([1.0, 0.0], (5, 2)))[0]
+        array([ 0.25, -0.25])
         """
         return self._product("tangent", tangent)
 
     def vjp(self, cotangent: Array) -> Array:
-        """Return the gradient estimate for the logits from the loss's gradient for the value.
+        r"""Return the gradient estimate for the logits from the loss's gradient for the value.
+
+        .. math:: A g = \sum_m w_m J_\tau(s_m) g, \quad
+            J_\tau(s) g = (s \circ g - s \langle s, g \rangle) / \tau
+
+        with the estimator's points :math:`s_m` and weights :math:`w_m` (Paulus et al. 2021, eq. 4
+        to 10), for the gradient :math:`g = \partial f / \partial D` of the loss.
 
         Parameters
         ----------
@@ -235,12 +262,26 @@ class Draw(AnyDraw):
             The shape, library or device differs from that of the logits.
         TypeError
             The dtype is not a real floating one, or the estimator has no Jacobian.
+
+        Examples
+        --------
+        >>> import numpy as np, rbgs
+        >>> draw = rbgs.GumbelRao(0.5).sample(np.zeros((5, 3)), rng=0)
+        >>> target = np.asarray([0.1, 0.2, 0.7])
+        >>> gradient = draw.vjp(2 * (draw.value - target))  # of the loss sum((value - target)**2)
+        >>> gradient.shape, bool(np.allclose(gradient.sum(axis=-1), 0))
+        ((5, 3), True)
         """
         return self._product("cotangent", cotangent)
 
     @with_own_settings
     def jacobian(self) -> Array:
-        """Return the operator as matrices.
+        r"""Return the operator as matrices.
+
+        .. math:: A = \sum_m w_m (\operatorname{diag}(s_m) - s_m s_m^\top) / \tau
+
+        with the estimator's points :math:`s_m` and weights :math:`w_m` (Paulus et al. 2021, eq. 4
+        to 10). It is symmetric, and its rows sum to zero.
 
         Returns
         -------
@@ -251,6 +292,13 @@ class Draw(AnyDraw):
         ------
         TypeError
             The estimator uses values of the loss, such as :class:`~rbgs.Reinforce`.
+
+        Examples
+        --------
+        >>> import numpy as np, rbgs
+        >>> rbgs.StraightThrough().sample(np.zeros(2), rng=0).jacobian()
+        array([[ 0.25, -0.25],
+               [-0.25,  0.25]])
         """
         operator = self._pathwise()
         matrix = operator.matrix()

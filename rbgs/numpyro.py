@@ -45,7 +45,7 @@ class OneHotCategorical(Distribution):
     estimator : Estimator
         Any whose samples are one-hot and have a derivative. Its temperature may be an array, traced
         or not, that broadcasts against the batch.
-    mask : bool array, optional
+    mask : bool array ``(..., n)``, optional
         True where a category is allowed; broadcasts against the logits.
     unimix : float
         The share :math:`u` of the uniform distribution over the allowed categories, in [0, 1].
@@ -111,7 +111,15 @@ class OneHotCategorical(Distribution):
 
     @property
     def estimator(self) -> Estimator:
-        """The estimator of the samples' gradient."""
+        """The estimator of the samples' gradient.
+
+        Examples
+        --------
+        >>> import jax, rbgs, rbgs.numpyro
+        >>> law = rbgs.numpyro.OneHotCategorical(jax.numpy.zeros(3), rbgs.GumbelRao(0.5))
+        >>> law.estimator
+        GumbelRao(temperature=0.5, samples=None, sampling='lattice', control_variate=None)
+        """
         return at_temperature(self._estimator, self._temperature)
 
     def validate_args(self, strict: bool = True) -> None:
@@ -120,14 +128,20 @@ class OneHotCategorical(Distribution):
         Parameters
         ----------
         strict : bool
-            Whether to raise where they are traced, too, and cannot be checked.
+            Whether traced logits, which have no values to be checked, raise as well.
 
         Raises
         ------
         ValueError
             A row has NaN or +inf, or no allowed category.
         RuntimeError
-            With ``strict``: the logits are traced.
+            The logits are traced, and ``strict``.
+
+        Examples
+        --------
+        >>> import jax, rbgs, rbgs.numpyro
+        >>> law = rbgs.numpyro.OneHotCategorical(jax.numpy.zeros(3), rbgs.GumbelRao(0.5))
+        >>> law.validate_args()
         """
         if not is_traced(self.logits):
             check_answerable(self.logits)
@@ -135,7 +149,10 @@ class OneHotCategorical(Distribution):
             raise RuntimeError("the logits are traced, so they have no values to be checked")
 
     def sample(self, key: Generator, sample_shape: tuple[int, ...] = ()) -> jax.Array:
-        """Draw one-hot vectors that carry the gradient of the estimator for the logits.
+        r"""Draw one-hot vectors that carry the gradient of the estimator for the logits.
+
+        The value is :math:`D \sim \operatorname{Cat}(p)` with the distribution's probabilities p,
+        the derivative the one of :func:`rbgs.jax.sample` (Paulus et al. 2021, eq. 4 to 10).
 
         Parameters
         ----------
@@ -146,52 +163,127 @@ class OneHotCategorical(Distribution):
 
         Returns
         -------
-        array
-            Values of shape ``(*sample_shape, *batch_shape, n)``, exactly one-hot.
+        array ``(*sample_shape, *batch_shape, n)``
+            Values that are exactly one-hot.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in :func:`rbgs.jax.sample`.
+
+        Examples
+        --------
+        >>> import jax, rbgs, rbgs.numpyro
+        >>> law = rbgs.numpyro.OneHotCategorical(jax.numpy.zeros(3), rbgs.GumbelRao(0.5))
+        >>> law.sample(jax.random.key(0), (4,)).sum(axis=-1)
+        Array([1., 1., 1., 1.], dtype=float32)
         """
         shape = (*sample_shape, *self.logits.shape)
         return sample(self.estimator, key, jax.numpy.broadcast_to(self.logits, shape))
 
     @validate_sample
     def log_prob(self, value: jax.Array) -> jax.Array:
-        """Return the log-probability of one-hot values: -inf for a forbidden one.
+        r"""Return the log-probability of one-hot values: -inf for a forbidden one.
+
+        .. math:: \log p(v) = \sum_j v_j \log p_j
+
+        with :math:`0 \log 0 = 0`. It is linear in the value.
 
         Parameters
         ----------
-        value : array ``(..., n)``
-            One-hot vectors of any dtype.
+        value : floating array ``(..., n)``
+            One-hot vectors; the batch broadcasts against their other axes.
 
         Returns
         -------
         array ``(...,)``
-            The log-probability of each, of the dtype of the logits.
+            The log-probabilities.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The value is no array, or its shape does not fit.
+
+        Examples
+        --------
+        >>> import jax, rbgs, rbgs.numpyro
+        >>> law = rbgs.numpyro.OneHotCategorical(jax.numpy.zeros(3), rbgs.GumbelRao(0.5))
+        >>> law.log_prob(jax.numpy.eye(3)).round(4)
+        Array([-1.0986, -1.0986, -1.0986], dtype=float32)
         """
         log_probability: jax.Array = log_prob(self.logits, jax.numpy.asarray(value))
         return log_probability
 
     def entropy(self) -> jax.Array:
-        """Return the entropy in nats, of the shape of the batch."""
+        r"""Return the entropy in nats.
+
+        .. math:: H = -\sum_j p_j \log p_j
+
+        Returns
+        -------
+        array ``(...,)``
+            One for each distribution of the batch.
+
+        Examples
+        --------
+        >>> import jax, rbgs, rbgs.numpyro
+        >>> law = rbgs.numpyro.OneHotCategorical(jax.numpy.zeros(3), rbgs.GumbelRao(0.5))
+        >>> law.entropy().round(4)
+        Array(1.0986, dtype=float32)
+        """
         nats: jax.Array = entropy(self.logits)
         return nats
 
     @property
     def probs(self) -> jax.Array:
-        """The probabilities."""
+        """The probabilities ``(..., n)``, after mask and mixture.
+
+        Examples
+        --------
+        >>> import jax, rbgs, rbgs.numpyro
+        >>> law = rbgs.numpyro.OneHotCategorical(jax.numpy.zeros(3), rbgs.GumbelRao(0.5))
+        >>> law.probs.round(4)
+        Array([0.3333, 0.3333, 0.3333], dtype=float32)
+        """
         return jax.numpy.exp(self.logits)
 
     @property
     def mean(self) -> jax.Array:
-        """The probabilities."""
+        """The mean ``(..., n)``: the probabilities.
+
+        Examples
+        --------
+        >>> import jax, rbgs, rbgs.numpyro
+        >>> law = rbgs.numpyro.OneHotCategorical(jax.numpy.zeros(3), rbgs.GumbelRao(0.5))
+        >>> law.mean.round(4)
+        Array([0.3333, 0.3333, 0.3333], dtype=float32)
+        """
         return self.probs
 
     @property
     def variance(self) -> jax.Array:
-        """The variance of each element."""
+        """The variance ``(..., n)`` of each element, p (1 - p).
+
+        Examples
+        --------
+        >>> import jax, rbgs, rbgs.numpyro
+        >>> law = rbgs.numpyro.OneHotCategorical(jax.numpy.zeros(3), rbgs.GumbelRao(0.5))
+        >>> [round(x, 4) for x in law.variance.tolist()]
+        [0.2222, 0.2222, 0.2222]
+        """
         return self.probs * (1 - self.probs)
 
     @property
     def mode(self) -> jax.Array:
-        """The most probable value, the first of several."""
+        """The most probable value ``(..., n)``, the first of several.
+
+        Examples
+        --------
+        >>> import jax, rbgs, rbgs.numpyro
+        >>> law = rbgs.numpyro.OneHotCategorical(jax.numpy.zeros(3), rbgs.GumbelRao(0.5))
+        >>> law.mode
+        Array([1., 0., 0.], dtype=float32)
+        """
         best = jax.numpy.argmax(self.logits, axis=-1)
         return jax.nn.one_hot(best, self.logits.shape[-1], dtype=self.logits.dtype)
 

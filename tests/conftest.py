@@ -1,3 +1,6 @@
+import importlib.util
+import re
+
 import pytest
 from backends import Backend
 from hypothesis import HealthCheck, settings
@@ -27,10 +30,22 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
+    for item in items:
+        for name in imports(item.dtest) if isinstance(item, pytest.DoctestItem) else ():
+            if importlib.util.find_spec(name) is None:
+                item.add_marker(pytest.mark.skip(reason=f"its example needs {name}"))
     if not config.getoption("--slow"):
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+def imports(doctest):
+    """Return the top modules that an example imports by name."""
+    found = re.findall(
+        r"^import (.+)", "".join(x.source for x in doctest.examples), flags=re.MULTILINE
+    )
+    return {part.split()[0].split(".")[0] for names in found for part in names.split(",")}
 
 
 def pytest_generate_tests(metafunc):

@@ -81,6 +81,12 @@ def is_compiled() -> bool:
     bool
         Whether it is installed, works, and is not turned off by :func:`set_compiled`. To find out,
         the first call imports it.
+
+    Examples
+    --------
+    >>> import rbgs
+    >>> rbgs.is_compiled() in (True, False)  # whether the extra "fast" is there
+    True
     """
     return _engine(_FOR_NUMPY) is not None
 

@@ -74,7 +74,14 @@ def get_num_threads() -> int:
     Returns
     -------
     int
-        See :func:`set_num_threads`.
+        At least 1: what :func:`set_num_threads` or the environment variable ``RBGS_NUM_THREADS``
+        has set, otherwise the number of processors that the process may use now.
+
+    Examples
+    --------
+    >>> import rbgs
+    >>> rbgs.get_num_threads() >= 1
+    True
     """
     return _processors() if _threads is None else _threads
 

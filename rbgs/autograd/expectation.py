@@ -1,11 +1,8 @@
 """The expected loss of any estimator: an array that carries the gradient estimate."""
 
-from collections.abc import Callable
 from typing import Any
 
 import autograd.numpy as anp
-import numpy as np
-from autograd import make_vjp
 from autograd.extend import defjvp, defvjp, primitive
 from autograd.tracer import isbox
 
@@ -13,6 +10,7 @@ from rbgs.arrays.inputs import check_logits
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.oracle import Answer
 from rbgs.arrays.typing import Generator
+from rbgs.autograd.oracle import Loss, with_derivative
 from rbgs.autograd.sampling import constant_array, refuse, refuse_derivative, sample, unboxed
 from rbgs.doors import (
     check_function,
@@ -24,8 +22,6 @@ from rbgs.doors import (
 )
 from rbgs.estimators.base import Estimator, check_estimator
 from rbgs.random.source import check_source
-
-Loss = Callable[[Any], Any]
 
 
 @instead_of(dim="axis", generator="rng", key="rng")
@@ -42,7 +38,8 @@ def expectation(
 
     One call for all estimators, those that use values of the loss included. The derivative for the
     logits is :meth:`rbgs.Estimator.gradient`; that for all else that the loss depends on, such as
-    the parameters of a decoder, or the logits where the loss uses them directly, is autograd's own.
+    the parameters of a decoder, or the logits where the loss uses them directly, is autograd's own:
+    the two terms of :math:`\nabla E[f(D)]` (Paulus et al. 2021, eq. 2).
 
     Parameters
     ----------
@@ -55,19 +52,24 @@ def expectation(
         need for the derivative, are no part of the result.
     logits : floating array ``(..., n)``
         Unnormalised log-probabilities, a NumPy array or a box of autograd around one.
-    rng, mask, axis
-        As in :meth:`rbgs.Estimator.sample`.
+    rng : numpy.random.Generator, rbgs.Key or int seed
+        Where the randomness comes from.
+    mask : bool array ``(..., n)``, optional
+        True where a category is allowed; broadcasts against the logits.
+    axis : int
+        The category axis.
 
     Returns
     -------
-    array
+    array ``(...,)``
         The estimate, of the shape and dtype of the loss: its mean over the draws, for
         :class:`~rbgs.Vimco` the bound.
 
     Raises
     ------
     TypeError
-        As in :func:`sample`; or the loss is no function, or does not return a floating array.
+        As in :func:`sample`; or the loss is no function, does not return a floating array, or does
+        not depend on the value where its derivative is needed.
     ValueError
         As in :func:`sample`; what the loss returns has another shape; or a derivative is asked for
         that only :func:`rbgs.torch.expectation` and :func:`rbgs.jax.expectation` have: for what the
@@ -137,8 +139,7 @@ def _answer(
     def answer(value: Any) -> Answer:
         if not derivative:
             return Answer(checked(value))
-        pullback, losses = make_vjp(checked)(value)
-        return Answer(losses, pullback(np.ones_like(unboxed(losses))))
+        return with_derivative(checked, value, name)
 
     return one_by_one(answer, value, leading, anp.stack)
 

@@ -24,11 +24,12 @@ def sample(
     mask: Any = None,
     axis: int = -1,
 ) -> Any:
-    """Draw a sample as an array whose derivative is the one the estimator gives it.
+    r"""Draw a sample as an array whose derivative is the one the estimator gives it.
 
-    The value is that of :meth:`rbgs.Estimator.sample`. Its derivative for the logits is
-    :meth:`rbgs.Draw.vjp` in ``autograd.grad`` and its kin, and :meth:`rbgs.Draw.jvp` in
-    ``autograd.make_jvp``.
+    The value is the :math:`D \sim \operatorname{Cat}(\operatorname{softmax}(\theta))` of
+    :meth:`rbgs.Estimator.sample`, and :math:`\partial D / \partial \theta` is set to the operator A
+    of its draw (Paulus et al. 2021, eq. 4 to 10): :meth:`rbgs.Draw.vjp` in ``autograd.grad`` and
+    its kin, :meth:`rbgs.Draw.jvp` in ``autograd.make_jvp``.
 
     Parameters
     ----------
@@ -38,12 +39,20 @@ def sample(
         noise.
     logits : floating array ``(..., n)``
         Unnormalised log-probabilities, a NumPy array or a box of autograd around one.
-    rng, noise, index, mask, axis
-        As in :meth:`rbgs.Estimator.sample`.
+    rng : numpy.random.Generator, rbgs.Key or int seed, optional
+        Required unless ``noise`` is given or none is needed.
+    noise : floating array ``(..., n)``, optional
+        Uniforms from :meth:`rbgs.Estimator.noise`, instead of ``rng``.
+    index : int array ``(...,)`` or int, optional
+        Condition on this outcome instead of drawing one.
+    mask : bool array ``(..., n)``, optional
+        True where a category is allowed; broadcasts against the logits.
+    axis : int
+        The category axis.
 
     Returns
     -------
-    array
+    array ``(..., n)``
         The value, of the shape and dtype of the logits.
 
     Raises

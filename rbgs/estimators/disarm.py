@@ -18,17 +18,18 @@ from rbgs.structures.structure import Outcome, Race
 class DisARM(ScoreFunctionEstimator):
     r"""DisARM for categorical variables: an antithetic pair of draws, unbiased.
 
-    The categories are sorted in ascending order of probability, and broken off a stick one after
-    the other: with :math:`s_k = p_{(k)} / \sum_{l \ge k} p_{(l)}` and a uniform :math:`u_k`, the
-    first draw takes the first category with :math:`u_k < s_k`, the second one the first with
-    :math:`1 - u_k < s_k`. The estimate is
+    The categories are sorted in ascending order of their probabilities p, the softmax of the logits
+    ``(..., n)``, and broken off a stick one after the other: with
+    :math:`s_k = p_{(k)} / \sum_{l \ge k} p_{(l)}` and a uniform :math:`u_k`, the first draw takes
+    the first category with :math:`u_k < s_k`, the second one the first with :math:`1 - u_k < s_k`.
+    The estimate is
 
     .. math:: \tfrac{1}{2} w (f(D) - f(D')) (D - D'), \quad
         w = \max(s_k, 1 - s_k) \prod_{l < k} \frac{(1 - s_l)^2}{1 - 2 s_l}
 
-    with k the place where the first of the two ends. Each variable that shares the loss has a pair
-    and a weight of its own. The two draws lie along a new leading axis of the value that the oracle
-    gets.
+    with D and D' the two draws, f the loss, and k the place where the first of them ends. Each
+    variable that shares the loss has a pair and a weight of its own. The two draws lie along a new
+    leading axis of the value that the oracle gets.
 
     References
     ----------

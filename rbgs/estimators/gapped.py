@@ -18,15 +18,19 @@ _LARGEST_GAP = 1e30
 class GappedStraightThrough(Estimator):
     r"""Gapped straight-through: the Jacobian at logits moved so that the outcome leads by a gap.
 
-    The value is :math:`D \sim \operatorname{Cat}(p)`, the derivative
-    :math:`J_\tau(\operatorname{softmax}((\theta + m_1 - m_2) / \tau))` with
-    :math:`m_1 = (\max_j \theta_j - \theta) \circ D` and
+    For logits :math:`\theta` ``(..., n)`` the value is the one-hot
+    :math:`D \sim \operatorname{Cat}(\operatorname{softmax}(\theta))`, its derivative
+
+    .. math:: J_\tau(\operatorname{softmax}((\theta + m_1 - m_2) / \tau)), \quad
+        J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau,
+
+    with :math:`m_1 = (\max_j \theta_j - \theta) \circ D` and
     :math:`m_2 = \max(0, \theta - \max_j \theta_j + \textit{gap}) \circ (1 - D)`, both constants: as
     for Gumbels given the outcome, whose perturbed logit is the largest, but without drawing them.
 
     Parameters
     ----------
-    temperature : float or array
+    temperature : float or array ``(...,)``
         :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
         the batch.
     gap : float or "p"
@@ -48,7 +52,7 @@ class GappedStraightThrough(Estimator):
     References
     ----------
     Fan, Chi, Rudnicky, Ramadge (2022). Training discrete deep generative models via gapped
-    straight-through estimator. ICML.
+    straight-through estimator. ICML. (Section 4.)
 
     Examples
     --------

@@ -23,14 +23,18 @@ def limit_points(p: Array, relaxed: Array, winner: Array) -> FixedPoints:
 class GumbelRao(Estimator):
     r"""Gumbel-Rao: straight-through Gumbel-softmax, averaged over the Gumbels given the outcome.
 
-    The value is :math:`D \sim \operatorname{Cat}(p)`, the derivative
-    :math:`E[J_\tau(\operatorname{softmax}((\theta + G) / \tau)) \mid D]` (eq. 7) or its average
-    over K Gumbel vectors drawn given :math:`D` (eq. 9 and 10). Mean and bias are those of
-    :class:`~rbgs.StraightThroughGumbelSoftmax`, for one evaluation of the loss.
+    For logits :math:`\theta` ``(..., n)``, :math:`p = \operatorname{softmax}(\theta)` and iid
+    Gumbels G the value is the one-hot :math:`D \sim \operatorname{Cat}(p)`, its derivative
+
+    .. math:: E[J_\tau(\operatorname{softmax}((\theta + G) / \tau)) \mid D], \quad
+        J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau
+
+    (eq. 7), or the average over K Gumbel vectors drawn given D (eq. 9 and 10). Mean and bias are
+    those of :class:`~rbgs.StraightThroughGumbelSoftmax`, for one evaluation of the loss.
 
     Parameters
     ----------
-    temperature : float or array
+    temperature : float or array ``(...,)``
         :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
         the batch. The number 0 is the limit :math:`\tau \to 0` in closed form,
         :math:`2 J_1(\frac{1}{2}(p + D)) - \frac{1}{2} J_1(p)`, which needs no samples.
@@ -87,11 +91,11 @@ class GumbelRao(Estimator):
 
     References
     ----------
-    Paulus, Maddison, Krause (2021). Rao-Blackwellizing the straight-through Gumbel-softmax
-    gradient estimator. ICLR.
-    Shekhovtsov (2023). Cold analysis of Rao-Blackwellized straight-through Gumbel-softmax gradient
-    estimator. ICML. (The limit.)
-    Sloan, Joe (1994). Lattice methods for multiple integration. Oxford University Press.
+    - Paulus, Maddison, Krause (2021). Rao-Blackwellizing the straight-through Gumbel-softmax
+      gradient estimator. ICLR. (Eq. 7, 9, 10 and 13, propositions 1 and 2.)
+    - Shekhovtsov (2023). Cold analysis of Rao-Blackwellized straight-through Gumbel-softmax
+      gradient estimator. ICML. (The limit.)
+    - Sloan, Joe (1994). Lattice methods for multiple integration. Oxford University Press.
 
     Examples
     --------

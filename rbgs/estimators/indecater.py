@@ -18,10 +18,11 @@ class IndeCateR(ScoreFunctionEstimator):
 
     .. math:: p_{lc} \Big(F_{lc} - \sum_{c'} p_{lc'} F_{lc'}\Big)
 
-    with :math:`F_{lc}` the loss where variable l is set to category c and the others are at their
-    outcome. That is the conditional mean of REINFORCE given the other variables, for :math:`L n +
-    1` evaluations of a loss that L variables of n categories share. Of one variable alone it is the
-    exact gradient.
+    with :math:`p_l` the softmax of the logits of variable l, ``(..., n)`` for all, and
+    :math:`F_{lc}` the loss where variable l is set to category c and the others are at their
+    outcome. That is the conditional mean of REINFORCE given the other variables, for
+    :math:`L n + 1` evaluations of a loss that L variables of n categories share. Of one variable
+    alone it is the exact gradient.
 
     References
     ----------

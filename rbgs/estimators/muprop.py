@@ -18,9 +18,11 @@ class MuProp(ScoreFunctionEstimator):
     .. math:: \big[f(D) - f(p) - \langle \nabla f(p), D - p \rangle\big](D - p)
         + J_1(p) \nabla f(p)
 
-    Where several variables share the loss, f is expanded at the means of all of them, and the inner
-    product is over all of them. The loss must be defined inside the simplex, where it is evaluated
-    once more, with its derivative.
+    For logits :math:`\theta` ``(..., n)``, f is the loss, D the one-hot outcome, p the softmax of
+    :math:`\theta`, and :math:`J_1(p) = \operatorname{diag}(p) - p p^\top`. Where several variables
+    share the loss, f is expanded at the means of all of them, and the inner product is over all of
+    them. The loss must be defined inside the simplex, where it is evaluated once more, with its
+    derivative.
 
     Raises
     ------

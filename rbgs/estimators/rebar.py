@@ -22,8 +22,10 @@ from rbgs.structures.structure import Outcome
 class Rebar(ScoreFunctionEstimator):
     r"""REBAR: the relaxed loss as control variate of REINFORCE, unbiased.
 
-    With :math:`z = \log p + G`, the outcome :math:`D = \arg\max z`, :math:`\tilde z` a copy of z
-    drawn given D, and :math:`\sigma_\tau` the softmax at temperature :math:`\tau`,
+    With :math:`p = \operatorname{softmax}(\theta)` for logits :math:`\theta` ``(..., n)``, iid
+    Gumbels G, :math:`z = \log p + G`, the one-hot outcome D of :math:`\arg\max z`, :math:`\tilde z`
+    a copy of z drawn given D, and :math:`\sigma_\tau` the softmax at temperature :math:`\tau`, the
+    estimate is
 
     .. math:: \big[f(D) - \eta f(\sigma_\tau(\tilde z))\big](D - p)
         + \eta \frac{\partial}{\partial \theta} f(\sigma_\tau(z))
@@ -37,14 +39,14 @@ class Rebar(ScoreFunctionEstimator):
 
     Parameters
     ----------
-    temperature : float or array
+    temperature : float or array ``(...,)``
         :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
         the batch. It changes the variance, not the mean.
-    eta : float, array or RunningCoefficient
+    eta : float, array ``(...,)`` or RunningCoefficient
         The coefficient :math:`\eta` of the control variate: a constant, an array that broadcasts
         against the losses, or the running coefficient of least variance of earlier calls. It
         changes the variance, not the mean. To train it, see :meth:`gradient_with_eta`; through
-        ``expectation`` of a door an array gets a derivative.
+        ``expectation`` of a framework an array gets a derivative.
 
     Raises
     ------
@@ -148,15 +150,27 @@ class Rebar(ScoreFunctionEstimator):
 
         Parameters
         ----------
-        oracle, logits, rng, noise, index, mask, axis
-            As in :meth:`gradient`. A direct gradient of the oracle is added to the estimate, but
-            does not count in its norm.
+        oracle : callable
+            As in :meth:`gradient`. Its direct gradient for the logits, if it gives one, is added to
+            the estimate, but does not count in its norm.
+        logits : floating array ``(..., n)``
+            Unnormalised log-probabilities; -inf forbids a category.
+        rng : generator, key or int seed, optional
+            As in :meth:`sample`.
+        noise : floating array ``(..., n)``, optional
+            Uniforms from :meth:`noise`, instead of ``rng``.
+        index : int array ``(...,)`` or int, optional
+            Condition on this outcome instead of drawing one.
+        mask : bool array ``(..., n)``, optional
+            True where a category is allowed.
+        axis : int
+            The category axis.
 
         Returns
         -------
         estimate : array ``(..., n)``
             That of :meth:`gradient`.
-        eta_gradient : array
+        eta_gradient : array ``(...,)``
             The derivative of the squared norm, over all variables that share a loss: of the loss's
             shape. Sum it over what shares an ``eta``.
 
@@ -165,6 +179,11 @@ class Rebar(ScoreFunctionEstimator):
         TypeError, ValueError
             As in :meth:`gradient`; or ``eta`` is a :class:`~rbgs.RunningCoefficient`, which adapts
             itself.
+
+        References
+        ----------
+        Tucker, Mnih, Maddison, Lawson, Sohl-Dickstein (2017). REBAR: low-variance, unbiased
+        gradient estimates for discrete latent variable models. NeurIPS.
 
         Examples
         --------
@@ -199,17 +218,22 @@ class Relax(Rebar):
         + \eta \frac{\partial}{\partial \theta} c(\sigma_\tau(z))
         - \eta \frac{\partial}{\partial \theta} c(\sigma_\tau(\tilde z)).
 
-    The loss itself is evaluated at the outcome alone, and needs no derivative.
+    Here z is :math:`\log p` plus Gumbels, ``(..., n)`` like the logits, D the one-hot outcome of
+    its largest entry, :math:`\tilde z` a copy of z drawn given D, and :math:`\sigma_\tau` the
+    softmax at temperature :math:`\tau`. The loss f is evaluated at the outcome alone, and needs no
+    derivative.
 
     Parameters
     ----------
-    temperature, eta
-        As in :class:`~rbgs.Rebar`.
+    temperature : float or array ``(...,)``
+        :math:`\tau > 0`, as in :class:`~rbgs.Rebar`.
+    eta : float, array ``(...,)`` or RunningCoefficient
+        The coefficient :math:`\eta`, as in :class:`~rbgs.Rebar`.
     control_variate : callable, optional
-        c: a function like the loss. For :meth:`gradient` an oracle, ``control_variate(value)``
+        The function c, like the loss. For :meth:`gradient` an oracle, ``control_variate(value)``
         returns ``(c, dc_dvalue)`` in the shapes of the loss and the value; for ``expectation`` of a
-        door a function of its framework, whose parameters then get the derivative of the squared
-        norm of the estimate, and so learn to lower the variance. By default the loss, as in
+        framework a function of that framework, whose parameters then get the derivative of the
+        squared norm of the estimate, and so learn to lower the variance. By default the loss, as in
         :class:`~rbgs.Rebar`.
 
     Raises

@@ -17,21 +17,23 @@ from rbgs.structures.structure import Outcome, Structure, check_structure
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Reinforce(ScoreFunctionEstimator):
-    r"""REINFORCE: :math:`(f(D) - b)(D - p)`, unbiased, from values of the loss alone (eq. 2).
+    r"""REINFORCE: :math:`(f(D) - b)(D - p)`, unbiased, from values of the loss alone.
 
-    Every variable that shares a loss gets the signal :math:`f(D) - b`. Its draw has a value and an
-    index but no Jacobian: use :meth:`gradient`, or ``expectation`` of a door.
+    For logits :math:`\theta` ``(..., n)``, f is the loss, p the softmax of :math:`\theta`, D the
+    one-hot outcome and b a baseline. Every variable that shares a loss gets the signal
+    :math:`f(D) - b`. The draw has a value and an index but no Jacobian: use :meth:`gradient`, or
+    ``expectation`` of a framework, such as :func:`rbgs.torch.expectation`.
 
     Parameters
     ----------
-    baseline : None, float, array, RunningMean or "leave_one_out"
+    baseline : None, float, array ``(...,)``, RunningMean or "leave_one_out"
         The baseline b: none; a constant; an array that broadcasts against the losses; the running
         mean of the losses of earlier calls, as in the paper; or for each draw the mean loss of the
         others, which needs ``samples`` of at least 2. A learned baseline is an array.
     samples : int
         Outcomes drawn, and losses evaluated, for one estimate, which is the mean over them. Above
         1 they lie along a new leading axis of the value that the oracle gets.
-    scale : float, array or RunningDeviation
+    scale : float, array ``(...,)`` or RunningDeviation
         NVIL's variance normalisation: the signal is divided by :math:`\max(1, \sigma)`,
         :math:`\sigma` a constant, an array that broadcasts against the losses, or the running
         standard deviation of the signals of earlier calls. That changes the length of the estimate,
@@ -50,12 +52,14 @@ class Reinforce(ScoreFunctionEstimator):
 
     References
     ----------
-    Williams (1992). Simple statistical gradient-following algorithms for connectionist
-    reinforcement learning. Machine Learning 8.
-    Mnih, Gregor (2014). Neural variational inference and learning in belief networks. ICML.
-    (Learned baselines, variance normalisation.)
-    Kool, van Hoof, Welling (2019). Buy 4 REINFORCE samples, get a baseline for free! ICLR workshop.
-    (Leave-one-out.)
+    - Williams (1992). Simple statistical gradient-following algorithms for connectionist
+      reinforcement learning. Machine Learning 8.
+    - Paulus, Maddison, Krause (2021). Rao-Blackwellizing the straight-through Gumbel-softmax
+      gradient estimator. ICLR. (Eq. 2.)
+    - Mnih, Gregor (2014). Neural variational inference and learning in belief networks. ICML.
+      (Algorithm 1: learned baselines, variance normalisation.)
+    - Kool, van Hoof, Welling (2019). Buy 4 REINFORCE samples, get a baseline for free! ICLR
+      workshop. (Leave-one-out.)
 
     Examples
     --------

@@ -20,14 +20,18 @@ from rbgs.structures.structure import Outcome
 class ReinMax(Estimator):
     r"""ReinMax: a discrete sample, with a second-order approximation of the gradient.
 
-    The value is :math:`D \sim \operatorname{Cat}(p)`, the derivative
-    :math:`2 J_1(\frac{1}{2}(\operatorname{softmax}(\theta / \tau) + D)) - \frac{1}{2} J_1(p)`:
-    Heun's method in the place of the first-order one of :class:`~rbgs.StraightThrough` (theorem
-    3.1). It is exact for a loss that is quadratic in each variable.
+    For logits :math:`\theta` ``(..., n)`` and :math:`p = \operatorname{softmax}(\theta)` the value
+    is the one-hot :math:`D \sim \operatorname{Cat}(p)`, its derivative
+
+    .. math:: 2 J_1\big(\tfrac{1}{2}(\operatorname{softmax}(\theta / \tau) + D)\big)
+        - \tfrac{1}{2} J_1(p), \quad J_1(s) = \operatorname{diag}(s) - s s^\top:
+
+    Heun's method in the place of the first-order one of :class:`~rbgs.StraightThrough`. It is exact
+    for a loss that is quadratic in each variable.
 
     Parameters
     ----------
-    temperature : float or array
+    temperature : float or array ``(...,)``
         :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
         the batch. At 1 the estimator is the limit of Gumbel-Rao, ``GumbelRao(0)``; the authors
         advise 1 and above.
@@ -48,7 +52,7 @@ class ReinMax(Estimator):
     References
     ----------
     Liu, Dong, Liu, Yu, Gao (2023). Bridging discrete and backpropagation: straight-through and
-    beyond. NeurIPS. arXiv 2304.08612.
+    beyond. NeurIPS. arXiv 2304.08612. (Theorem 3.1.)
 
     Examples
     --------
@@ -76,14 +80,18 @@ class ReinMax(Estimator):
 class ReinMaxRao(Estimator):
     r"""ReinMax with Gumbel-Rao's operator in the place of the Jacobian halfway to the outcome.
 
-    The value is :math:`D \sim \operatorname{Cat}(p)`, the derivative
-    :math:`2 E[J_\tau(\operatorname{softmax}((\log q + G) / \tau)) \mid D] - \frac{1}{2} J_1(p)`
+    For logits :math:`\theta` ``(..., n)``, :math:`p = \operatorname{softmax}(\theta)` and iid
+    Gumbels G the value is the one-hot :math:`D \sim \operatorname{Cat}(p)`, its derivative
+
+    .. math:: 2 E[J_\tau(\operatorname{softmax}((\log q + G) / \tau)) \mid D]
+        - \tfrac{1}{2} J_1(p), \quad J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau
+
     with :math:`q = \frac{1}{2}(p + D)` (eq. 17, its second term taken at :math:`\theta`). It has
     more bias and less variance than :class:`~rbgs.ReinMax`.
 
     Parameters
     ----------
-    temperature : float or array
+    temperature : float or array ``(...,)``
         :math:`\tau > 0`, of the first term alone. Any kind of number is kept as a Python float; an
         array broadcasts against the batch. On losses that are quadratic or cubic the bias is least
         near 0.5; at 1 the variance is half to two thirds of that of :class:`~rbgs.ReinMax`.
@@ -100,7 +108,7 @@ class ReinMaxRao(Estimator):
 
     References
     ----------
-    Wang, Bui (2026). arXiv 2603.08257.
+    Wang, Bui (2026). arXiv 2603.08257. (Eq. 17.)
 
     Examples
     --------

@@ -14,12 +14,13 @@ from rbgs.structures.structure import Outcome, Relaxed, Structure, check_structu
 class GumbelSoftmax(Estimator):
     r"""The relaxed sample :math:`s = \operatorname{softmax}((\theta + G) / \tau)` and its Jacobian.
 
-    The value is :math:`s` itself, a point on the simplex; the derivative is :math:`J_\tau(s)`
-    (eq. 4). The gradient is biased for the discrete loss, exact for the relaxed one.
+    For logits :math:`\theta` ``(..., n)`` and iid Gumbels G the value is s itself, a point on the
+    simplex, and its derivative :math:`J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau`. The
+    gradient is biased for the discrete loss, exact for the relaxed one.
 
     Parameters
     ----------
-    temperature : float or array
+    temperature : float or array ``(...,)``
         :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
         the batch.
     structure : Subset, SpanningTree, ..., optional
@@ -34,8 +35,10 @@ class GumbelSoftmax(Estimator):
 
     References
     ----------
-    Jang, Gu, Poole (2017). Categorical reparameterization with Gumbel-softmax. ICLR.
-    Maddison, Mnih, Teh (2017). The Concrete distribution. ICLR.
+    - Jang, Gu, Poole (2017). Categorical reparameterization with Gumbel-softmax. ICLR. (Eq. 2.)
+    - Maddison, Mnih, Teh (2017). The Concrete distribution. ICLR.
+    - Paulus, Maddison, Krause (2021). Rao-Blackwellizing the straight-through Gumbel-softmax
+      gradient estimator. ICLR. (Eq. 4.)
 
     Examples
     --------

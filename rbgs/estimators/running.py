@@ -56,12 +56,32 @@ class RunningMean:
         return f"{type(self).__name__}(value={self.value!r})"
 
     def update(self, losses: Array) -> None:
-        """Take further losses into the mean.
+        r"""Take further losses into the mean.
+
+        .. math:: \bar f \leftarrow \bar f + w (m - \bar f)
+
+        with the mean m of the losses that are finite, and the weight w = 1 - ``decay``; without a
+        decay, and at first, w is their share of all that were seen (Mnih and Gregor 2014,
+        algorithm 1).
 
         Parameters
         ----------
-        losses : floating array
+        losses : floating array ``(...,)``
             Of any shape. What is not finite is left out; an empty one changes nothing.
+
+        Raises
+        ------
+        TypeError
+            The losses are not an array of a known library, or JAX traces them.
+
+        Examples
+        --------
+        >>> import numpy as np, rbgs
+        >>> baseline = rbgs.RunningMean(decay=0.9)
+        >>> baseline.update(np.asarray([1.0, 3.0]))
+        >>> baseline.update(np.asarray([12.0]))
+        >>> round(baseline.value, 2)
+        3.0
         """
         xp = namespace("losses", losses)
         if is_traced_by_jax(losses):
@@ -126,18 +146,41 @@ class RunningDeviation:
 
     @property
     def value(self) -> float:
-        """The standard deviation so far."""
+        """The standard deviation so far, 0 at first.
+
+        Examples
+        --------
+        >>> import rbgs
+        >>> rbgs.RunningDeviation().value
+        0.0
+        """
         return math.sqrt(self._square.value)
 
     __repr__ = RunningMean.__repr__
 
     def update(self, signals: Array) -> None:
-        """Take further signals, losses less their baselines, into account.
+        r"""Take further signals, losses less their baselines, into account.
+
+        The value is :math:`\sqrt v` with the running means c of the signals x and v of
+        :math:`(x - c)^2`, c being updated first (Mnih and Gregor 2014, algorithm 1).
 
         Parameters
         ----------
-        signals : floating array
+        signals : floating array ``(...,)``
             Of any shape. What is not finite is left out; an empty one changes nothing.
+
+        Raises
+        ------
+        TypeError
+            The signals are not an array of a known library, or JAX traces them.
+
+        Examples
+        --------
+        >>> import numpy as np, rbgs
+        >>> scale = rbgs.RunningDeviation()
+        >>> scale.update(np.asarray([1.0, -1.0, 3.0, -3.0]))
+        >>> round(scale.value, 3)
+        2.236
         """
         self._mean.update(signals)
         self._square.update((signals - self._mean.value) ** 2)
@@ -183,7 +226,14 @@ class RunningCoefficient:
 
     @property
     def value(self) -> float:
-        """The coefficient so far."""
+        """The coefficient so far, 1 at first.
+
+        Examples
+        --------
+        >>> import rbgs
+        >>> rbgs.RunningCoefficient().value
+        1.0
+        """
         squares = self._squares.value
         return self._products.value / squares if squares > 0 else 1.0
 
@@ -192,10 +242,33 @@ class RunningCoefficient:
     def update(self, products: Array, squares: Array) -> None:
         r"""Take further estimates into account.
 
+        The value is the running mean of :math:`\langle a, b \rangle` over that of
+        :math:`\langle b, b \rangle`.
+
         Parameters
         ----------
-        products, squares : floating array
-            :math:`\langle a, b \rangle` and :math:`\langle b, b \rangle` of each loss.
+        products : floating array ``(...,)``
+            The inner products :math:`\langle a, b \rangle`, one for each loss.
+        squares : floating array ``(...,)``
+            The inner products :math:`\langle b, b \rangle`, one for each loss.
+
+        Raises
+        ------
+        TypeError
+            They are not arrays of a known library, or JAX traces them.
+
+        References
+        ----------
+        Tucker, Mnih, Maddison, Lawson, Sohl-Dickstein (2017). REBAR: low-variance, unbiased
+        gradient estimates for discrete latent variable models. NeurIPS.
+
+        Examples
+        --------
+        >>> import numpy as np, rbgs
+        >>> eta = rbgs.RunningCoefficient()
+        >>> eta.update(np.asarray([2.0]), np.asarray([4.0]))
+        >>> eta.value
+        0.5
         """
         self._products.update(products)
         self._squares.update(squares)

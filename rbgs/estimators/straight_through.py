@@ -13,13 +13,17 @@ from rbgs.structures.structure import Outcome, Structure, check_structure
 class StraightThrough(Estimator):
     r"""Straight-through: a discrete sample, with the Jacobian of the softmax of the logits.
 
-    The value is :math:`D \sim \operatorname{Cat}(p)`, the derivative
-    :math:`J_\tau(\operatorname{softmax}(\theta / \tau))` (eq. 5). The derivative does not depend
-    on the outcome.
+    For logits :math:`\theta` ``(..., n)`` the value is the one-hot
+    :math:`D \sim \operatorname{Cat}(\operatorname{softmax}(\theta))`, its derivative
+
+    .. math:: J_\tau(\operatorname{softmax}(\theta / \tau)), \quad
+        J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau.
+
+    The derivative does not depend on the outcome.
 
     Parameters
     ----------
-    temperature : float or array
+    temperature : float or array ``(...,)``
         :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
         the batch. The classic choice is 1.
     structure : Subset, SpanningTree, ..., optional
@@ -35,11 +39,13 @@ class StraightThrough(Estimator):
 
     References
     ----------
-    Bengio, Léonard, Courville (2013). Estimating or propagating gradients through stochastic
-    neurons for conditional computation. arXiv 1308.3432.
-    Ahmed, Zeng, Niepert, Van den Broeck (2023). SIMPLE: a gradient estimator for k-subset sampling.
-    ICLR.
-    Chung, Ahn, Bengio (2017). Hierarchical multiscale recurrent neural networks. ICLR.
+    - Bengio, Léonard, Courville (2013). Estimating or propagating gradients through stochastic
+      neurons for conditional computation. arXiv 1308.3432.
+    - Paulus, Maddison, Krause (2021). Rao-Blackwellizing the straight-through Gumbel-softmax
+      gradient estimator. ICLR. (Eq. 5.)
+    - Ahmed, Zeng, Niepert, Van den Broeck (2023). SIMPLE: a gradient estimator for k-subset
+      sampling. ICLR.
+    - Chung, Ahn, Bengio (2017). Hierarchical multiscale recurrent neural networks. ICLR.
 
     Examples
     --------
@@ -65,14 +71,18 @@ class StraightThrough(Estimator):
 class StraightThroughGumbelSoftmax(Estimator):
     r"""Straight-through Gumbel-softmax: the winner forward, the relaxed sample's Jacobian backward.
 
-    The value is the one-hot :math:`D` of :math:`\arg\max_j (\theta_j + G_j)`, the derivative
-    :math:`J_\tau(s)` at :math:`s = \operatorname{softmax}((\theta + G) / \tau)` with the same
-    Gumbels (eq. 6). It is what ``torch.nn.functional.gumbel_softmax(hard=True)`` computes;
+    For logits :math:`\theta` ``(..., n)`` and iid Gumbels G the value is the one-hot D of
+    :math:`\arg\max_j (\theta_j + G_j)`, its derivative
+
+    .. math:: J_\tau(\operatorname{softmax}((\theta + G) / \tau)), \quad
+        J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau,
+
+    with the same Gumbels. It is what ``torch.nn.functional.gumbel_softmax(hard=True)`` computes;
     :class:`~rbgs.GumbelRao` has the same mean and less variance.
 
     Parameters
     ----------
-    temperature : float or array
+    temperature : float or array ``(...,)``
         :math:`\tau > 0`. Any kind of number is kept as a Python float; an array broadcasts against
         the batch.
     structure : Subset, SpanningTree, ..., optional
@@ -87,7 +97,10 @@ class StraightThroughGumbelSoftmax(Estimator):
 
     References
     ----------
-    Jang, Gu, Poole (2017). Categorical reparameterization with Gumbel-softmax. ICLR.
+    - Jang, Gu, Poole (2017). Categorical reparameterization with Gumbel-softmax. ICLR. (Section
+      2.2.)
+    - Paulus, Maddison, Krause (2021). Rao-Blackwellizing the straight-through Gumbel-softmax
+      gradient estimator. ICLR. (Eq. 6.)
 
     Examples
     --------

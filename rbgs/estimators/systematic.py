@@ -21,11 +21,12 @@ from rbgs.structures.structure import Outcome, Race
 class Systematic(Estimator):
     r"""The mean of several estimates, whose outcomes spread evenly over the categories.
 
-    Systematic sampling: with one uniform u for each variable, the outcome of draw k of M is that of
-    the inverse distribution function at :math:`\operatorname{frac}(u + k z / M)`. Each outcome has
-    the law :math:`\operatorname{Cat}(p)`, so the mean of the estimates is that of one; a category
-    comes up in :math:`\lfloor M p_j \rfloor` or :math:`\lceil M p_j \rceil` of the draws, so the
-    variance is lower than that of M independent draws, by a factor of 1.6 to 5.5 where M is 4
+    Systematic sampling of variables with logits ``(..., n)`` and probabilities p: with one uniform
+    u for each of them, the outcome of draw k of M is that of the inverse distribution function at
+    :math:`\operatorname{frac}(u + k z / M)`. Each outcome has the law
+    :math:`\operatorname{Cat}(p)`, so the mean of the estimates is that of one; a category comes up
+    in :math:`\lfloor M p_j \rfloor` or :math:`\lceil M p_j \rceil` of the draws, so the variance is
+    lower than that of M independent draws, by a factor of 1.6 to 5.5 where M is 4
     (``python -m benchmarks.measurements.coupling``).
 
     Parameters
@@ -88,7 +89,14 @@ class Systematic(Estimator):
 
     @property
     def temperature(self) -> Temperature:
-        """That of the estimator; 1 if it has none."""
+        """That of the estimator; 1 if it has none.
+
+        Examples
+        --------
+        >>> import rbgs
+        >>> rbgs.Systematic(rbgs.GumbelRao(0.5), draws=4).temperature
+        0.5
+        """
         temperature: Temperature = getattr(self.estimator, "temperature", 1.0)
         return temperature
 

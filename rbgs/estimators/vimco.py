@@ -26,9 +26,10 @@ class Vimco(ScoreFunctionEstimator):
     .. math:: \sum_m (F - F_{-m})(D^m - p) + \sum_m w_m \frac{\partial f(D^m)}{\partial \theta},
         \quad w_m = \frac{e^{-f(D^m)}}{\sum_k e^{-f(D^k)}}
 
-    with :math:`F_{-m}` the same as F, but with the mean of the other losses in place of
-    :math:`f(D^m)`; the second sum is there if the loss depends on the logits in another way, as
-    :math:`\log q(D)` does.
+    with :math:`p = \operatorname{softmax}(\theta)` for logits :math:`\theta` ``(..., n)``,
+    :math:`D^m` one-hot and :math:`F_{-m}` the same as F, but with the mean of the other losses in
+    place of :math:`f(D^m)`; the second sum is there if the loss depends on the logits in another
+    way, as :math:`\log q(D)` does.
 
     Parameters
     ----------

@@ -57,9 +57,9 @@ def compare(
     draws : int
         Gradient estimates for each loss, at least 4; standard errors want some hundreds.
     rng : generator, key or int seed
-        See ``sample``.
-    mask : bool array, optional
-        True where a category is allowed.
+        Where the randomness comes from: see :meth:`rbgs.Estimator.sample`.
+    mask : bool array ``(..., n)``, optional
+        True where a category is allowed; broadcasts against the logits.
     axis : int
         The category axis.
     reference : Estimator, optional
@@ -90,6 +90,10 @@ def compare(
     -----
     For an estimator of the multi-sample bound, :class:`~rbgs.Vimco`, the exact gradient is that of
     the bound.
+
+    References
+    ----------
+    Efron, Stein (1981). The jackknife estimate of variance. Annals of Statistics 9.
 
     Examples
     --------

@@ -22,22 +22,40 @@ class Moments:
 
     All have the shape of the loss (that of the batch, unless variables share a loss) and are sums
     over the categories, and over the variables that share the loss, in the units of the squared
-    gradient; each ``*_se`` is the standard error of what it is named after.
+    gradient; each ``*_se`` is the standard error of what it is named after. :func:`compare` makes
+    them.
 
-    Attributes
+    Parameters
     ----------
     estimator : Estimator
         Whose moments these are.
     draws : int
         Over how many draws; 0 where all outcomes were enumerated instead.
-    bias2, bias2_se : array ``(...,)``
+    bias2 : array ``(...,)``
         Squared bias. It is estimated without bias, so it can come out below zero.
-    variance, variance_se : array ``(...,)``
+    bias2_se : array ``(...,)``
+        Standard error of ``bias2``.
+    variance : array ``(...,)``
         Trace of the covariance matrix.
-    mse, mse_se : array ``(...,)``
+    variance_se : array ``(...,)``
+        Standard error of ``variance``.
+    mse : array ``(...,)``
         Mean squared error, ``bias2 + variance``.
+    mse_se : array ``(...,)``
+        Standard error of ``mse``.
     evaluations : int
         At how many points one estimate evaluates the loss, as counted.
+
+    Examples
+    --------
+    >>> import numpy as np, rbgs
+    >>> cost = np.asarray([1.0, 2.0, 4.0])
+    >>> moments, = rbgs.compare(
+    ...     [rbgs.Reinforce()], lambda value: value @ cost, np.zeros((5, 3)), draws=100, rng=0)
+    >>> moments.variance.shape, moments.evaluations
+    ((5,), 1)
+    >>> moments.draws, bool(np.allclose(moments.bias2, 0))  # all outcomes were enumerated
+    (0, True)
     """
 
     estimator: Estimator
@@ -82,7 +100,12 @@ class Comparison(Sequence[Moments]):
     one stands what was enumerated. Its last two columns are for estimators that differ in how
     often they evaluate the loss: variance × evaluations, and bias² + variance × evaluations, which
     is the mean squared error that one evaluation buys, for a budget of many that is spent on the
-    mean of independent estimates.
+    mean of independent estimates. :func:`compare` makes it.
+
+    Parameters
+    ----------
+    moments : iterable of Moments
+        What the rows show.
 
     Examples
     --------
@@ -153,6 +176,16 @@ class Comparison(Sequence[Moments]):
         ------
         ModuleNotFoundError
             pandas is not installed.
+
+        Examples
+        --------
+        >>> import numpy as np, pandas, rbgs
+        >>> cost = np.asarray([1.0, 2.0, 4.0])
+        >>> comparison = rbgs.compare(
+        ...     [rbgs.Reinforce(), rbgs.IndeCateR()], lambda value: value @ cost, np.zeros(3),
+        ...     draws=100, rng=0)
+        >>> comparison.to_dataframe()[["estimator", "evaluations"]].values.tolist()
+        [['Reinforce()', 1], ['IndeCateR()', 4]]
         """
         pandas = optional("pandas", "to_dataframe")
         rows = (
@@ -188,6 +221,17 @@ class Comparison(Sequence[Moments]):
             matplotlib is not installed.
         ValueError
             There are not as many labels as estimators.
+
+        Examples
+        --------
+        >>> import matplotlib, numpy as np, rbgs
+        >>> matplotlib.use("agg")
+        >>> cost = np.asarray([1.0, 2.0, 4.0])
+        >>> comparison = rbgs.compare(
+        ...     [rbgs.Reinforce(), rbgs.DisARM()], lambda value: value @ cost, np.zeros(3),
+        ...     draws=100, rng=0)
+        >>> comparison.plot(labels=["one draw", "a pair"]).get_xscale()
+        'symlog'
         """
         rows = self._rows()
         if labels is None:

@@ -57,9 +57,9 @@ def exact_gradient(
         Unnormalised log-probabilities.
     structure : Subset, SpanningTree, ..., optional
         What is drawn instead of one category.
-    mask : bool array, optional
-        True where a category is allowed. An outcome of probability zero adds nothing, whatever its
-        loss.
+    mask : bool array ``(..., n)``, optional
+        True where a category is allowed; broadcasts against the logits. An outcome of probability
+        zero adds nothing, whatever its loss.
     axis : int
         The category axis.
     samples : int
@@ -91,6 +91,14 @@ def exact_gradient(
 
     The score of a structure of r elements takes time and memory in proportion to
     :math:`2^r n`, so r is 12 at most.
+
+    References
+    ----------
+    - Paulus, Maddison, Krause (2021). Rao-Blackwellizing the straight-through Gumbel-softmax
+      gradient estimator. ICLR. (Eq. 2.)
+    - Struminsky, Gadetsky, Rakitin, Karpushkin, Vetrov (2021). Leveraging recursive gradient
+      estimators for combinatorial structures. arXiv 2110.15072. (The score of an order.)
+    - Mnih, Rezende (2016). Variational inference for Monte Carlo objectives. ICML. (The bound.)
 
     Examples
     --------

@@ -27,7 +27,7 @@ _RUNNING = (RunningCoefficient, RunningDeviation, RunningMean)
 class Tuning:
     """What :func:`tune` found.
 
-    Attributes
+    Parameters
     ----------
     estimator : Estimator
         The one given, at the best temperature.
@@ -35,6 +35,18 @@ class Tuning:
         The best temperature.
     comparison : Comparison
         The curve: the moments at every temperature tried, in ascending order.
+
+    Examples
+    --------
+    >>> import numpy as np, rbgs
+    >>> cost = np.asarray([1.0, 2.0, 4.0])
+    >>> def oracle(value):
+    ...     mean = value @ cost
+    ...     return mean**3, 3 * mean[..., None] ** 2 * cost
+    >>> tuning = rbgs.tune(
+    ...     rbgs.StraightThrough(), oracle, np.zeros(3), draws=100, rng=0, temperatures=[0.5, 2, 8])
+    >>> tuning.estimator, tuning.temperature, len(tuning.comparison)
+    (StraightThrough(temperature=2.0), 2.0, 3)
     """
 
     estimator: Estimator
@@ -43,7 +55,20 @@ class Tuning:
 
     @property
     def is_at_edge(self) -> bool:
-        """Whether the best temperature is the least or the greatest tried: others may be better."""
+        """Whether the best temperature is the least or the greatest tried: others may be better.
+
+        Examples
+        --------
+        >>> import numpy as np, rbgs
+        >>> cost = np.asarray([1.0, 2.0, 4.0])
+        >>> def oracle(value):
+        ...     mean = value @ cost
+        ...     return mean**3, 3 * mean[..., None] ** 2 * cost
+        >>> rbgs.tune(
+        ...     rbgs.StraightThrough(), oracle, np.zeros(3), draws=100, rng=0, temperatures=[4, 8]
+        ... ).is_at_edge
+        True
+        """
         return self.temperature in (_temperature(self.comparison[i]) for i in (0, -1))
 
     def __repr__(self) -> str:
@@ -70,6 +95,16 @@ class Tuning:
         ------
         ModuleNotFoundError
             matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import matplotlib, numpy as np, rbgs
+        >>> matplotlib.use("agg")
+        >>> def oracle(value):
+        ...     return (value**3).sum(axis=-1), 3 * value**2
+        >>> tuning = rbgs.tune(rbgs.GumbelSoftmax(1.0), oracle, np.zeros(3), draws=20, rng=0)
+        >>> tuning.plot().get_xlabel()
+        'temperature'
         """
         if ax is None:
             ax = optional("matplotlib.pyplot", "plot").subplots(layout="constrained")[1]
@@ -104,7 +139,12 @@ def tune(
 ) -> Tuning:
     r"""Find the temperature of least mean squared error, on average over the losses.
 
-    Mostly the bias rises with the temperature and the variance falls, with a best one in between.
+    .. math:: \tau^* = \arg\min_\tau \frac{1}{B} \sum_{b=1}^B
+        \big(\operatorname{bias}^2_b(\tau) + \operatorname{variance}_b(\tau)\big)
+
+    for B losses, as :func:`compare` measures both. Mostly the bias rises with the temperature and
+    the variance falls, with a best one in between (Paulus et al. 2021, figure 2b).
+
     It depends on the loss and the logits, and is that for a single estimate: a mean over many has
     less variance, and wants a lower one. The grid is 1/16, 1/8, ..., 8; then come, twice, the
     temperatures half-way (of the logarithm) between the best one and its neighbours.
@@ -114,8 +154,10 @@ def tune(
     estimator : Estimator
         One with a temperature, which does not matter; or :class:`~rbgs.Systematic` of one. What it
         has learnt, such as a :class:`~rbgs.RunningCoefficient`, is copied for each temperature.
-    oracle, logits
-        As in :func:`compare`.
+    oracle : callable
+        A function that returns a loss and its gradient, as in :func:`compare`.
+    logits : floating array ``(..., n)``
+        Unnormalised log-probabilities.
     draws : int
         Gradient estimates for each loss and temperature, at least 4.
     rng : generator, key or int seed
@@ -123,8 +165,16 @@ def tune(
         are much alike and the curve is smooth; a generator gives each of them its own.
     temperatures : iterable of float, optional
         What to try instead, each once; 0 is among them only if given.
-    mask, axis, reference, reference_draws, max_outcomes
-        As in :func:`compare`.
+    mask : bool array ``(..., n)``, optional
+        True where a category is allowed; broadcasts against the logits.
+    axis : int
+        The category axis.
+    reference : Estimator, optional
+        Instead of the exact gradient an unbiased estimator of it, as in :func:`compare`.
+    reference_draws : int, optional
+        Of how many estimates the reference is the mean; by default as many as ``draws``.
+    max_outcomes : int
+        How many joint outcomes are enumerated at most.
 
     Returns
     -------
@@ -138,6 +188,11 @@ def tune(
     ValueError
         There are no temperatures; one of them is not possible; the error is not finite, as where
         logits are NaN; or as in :func:`compare`.
+
+    References
+    ----------
+    Paulus, Maddison, Krause (2021). Rao-Blackwellizing the straight-through Gumbel-softmax gradient
+    estimator. ICLR. (Figure 2b.)
 
     Examples
     --------

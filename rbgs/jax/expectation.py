@@ -1,6 +1,5 @@
 """The expected loss of any estimator: an array that carries the gradient estimate."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -24,10 +23,9 @@ from rbgs.doors import (
     temperature_array,
 )
 from rbgs.estimators.base import Estimator, check_estimator
+from rbgs.jax.oracle import Loss, with_derivative
 from rbgs.jax.sampling import check_array, refuse_derivative, sample, to_jax
 from rbgs.random.source import check_source
-
-Loss = Callable[[jax.Array], jax.Array]
 
 
 @instead_of(dim="axis", rng="key", generator="key")
@@ -44,8 +42,9 @@ def expectation(
 
     One call for all estimators, those that use values of the loss included. The derivative for the
     logits is :meth:`rbgs.Estimator.gradient`; that for all else that the loss depends on, such as
-    the parameters of a decoder, or the logits where the loss uses them directly, is JAX's own. It
-    works under ``grad``, ``jvp``, ``vmap``, ``jit``, ``scan`` and ``checkpoint``.
+    the parameters of a decoder, or the logits where the loss uses them directly, is JAX's own: the
+    two terms of :math:`\nabla E[f(D)]` (Paulus et al. 2021, eq. 2). It works under ``grad``,
+    ``jvp``, ``vmap``, ``jit``, ``scan`` and ``checkpoint``.
 
     Parameters
     ----------
@@ -61,22 +60,22 @@ def expectation(
         estimator may need for the derivative, are no part of the result.
     logits : floating array ``(..., n)``
         Unnormalised log-probabilities. NumPy arrays become arrays of JAX.
-    mask : bool array, optional
+    mask : bool array ``(..., n)``, optional
         True where a category is allowed; broadcasts against the logits.
     axis : int
         The category axis.
 
     Returns
     -------
-    array
+    array ``(...,)``
         The estimate, of the shape and dtype of the loss: its mean over the draws, for
         :class:`~rbgs.Vimco` the bound.
 
     Raises
     ------
     TypeError
-        As in :func:`sample`; or the loss is no function, or does not return a floating array; or
-        state is traced.
+        As in :func:`sample`; or the loss is no function, does not return a floating array, or does
+        not depend on the value where its derivative is needed; or state is traced.
     ValueError
         As in :func:`sample`; or what the loss returns has another shape.
     NotImplementedError
@@ -153,8 +152,7 @@ def _answer(
     def answer(value: jax.Array) -> Answer:
         if not derivative:
             return Answer(checked(value))
-        losses, pullback = jax.vjp(checked, value)
-        return Answer(losses, *pullback(jax.numpy.ones_like(losses)))
+        return with_derivative(checked, value, name)
 
     return jax.vmap(answer)(value) if leading else answer(value)
 

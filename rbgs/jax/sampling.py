@@ -32,9 +32,12 @@ def sample(
 ) -> jax.Array:
     r"""Draw a sample as an array whose derivative is the one the estimator gives it.
 
-    The value is that of :meth:`rbgs.Estimator.sample`. Its derivative for the logits is the
-    operator of the draw, :meth:`rbgs.Draw.jvp` forward and :meth:`rbgs.Draw.vjp` in reverse. It
-    works under ``grad``, ``jvp``, ``linearize``, ``vmap``, ``jit``, ``scan``, ``checkpoint`` and
+    The value is the :math:`D \sim \operatorname{Cat}(\operatorname{softmax}(\theta))` of
+    :meth:`rbgs.Estimator.sample`, and :math:`\partial D / \partial \theta` is set to the operator A
+    of its draw (Paulus et al. 2021, eq. 4 to 10): :meth:`rbgs.Draw.jvp` forward and
+    :meth:`rbgs.Draw.vjp` in reverse.
+
+    It works under ``grad``, ``jvp``, ``linearize``, ``vmap``, ``jit``, ``scan``, ``checkpoint`` and
     ``shard_map``. A new key does not trace again.
 
     Importing this module makes :class:`~rbgs.Draw` a pytree, so that a function under ``jit``,
@@ -50,18 +53,18 @@ def sample(
         None if ``noise`` is given, or if none is needed.
     logits : floating array ``(..., n)``
         Unnormalised log-probabilities. NumPy arrays become arrays of JAX, all of them.
-    noise : array, optional
+    noise : floating array ``(..., n)``, optional
         Uniforms from :meth:`rbgs.Estimator.noise` instead of a key.
-    index : integer array ``(...,)`` or int, optional
+    index : int array ``(...,)`` or int, optional
         Condition on this outcome instead of drawing one.
-    mask : bool array, optional
+    mask : bool array ``(..., n)``, optional
         True where a category is allowed; broadcasts against the logits.
     axis : int
         The category axis.
 
     Returns
     -------
-    array
+    array ``(..., n)``
         The value, of the shape and dtype of the logits.
 
     Raises

@@ -36,8 +36,10 @@ class Key:
     ----------
     seed : int
         In 0 .. 2**64 - 1.
-    start, shape
-        Where a shard lies: see :meth:`at`.
+    start : tuple of int
+        Where a shard begins in the whole array, axis by axis: see :meth:`at`.
+    shape : tuple of int, optional
+        Shape of the whole array, of which a shard is a part.
 
     Raises
     ------
@@ -136,11 +138,15 @@ class Key:
         return [self.fold_in(i) for i in range(check_count("count", count, 0))]
 
     def at(self, *start: int | Array, shape: tuple[int, ...] | None = None) -> "Key":
-        """Return the key for a shard, whose noise is its part of the whole array's noise.
+        r"""Return the key for a shard, whose noise is its part of the whole array's noise.
+
+        Entry :math:`(i_1, \dots, i_d)` of the shard is number
+        :math:`\sum_a (f_a + i_a) \prod_{b > a} N_b` of the whole array of shape N, f being where
+        the shard starts: this number is the counter that the generator enciphers.
 
         Parameters
         ----------
-        *start : int or integer array ``()``
+        *start : int or int array ``()``
             The place of the shard's first entry in the whole array, axis by axis; 0 for the axes
             left out. It may be traced, such as a multiple of ``jax.lax.axis_index``; then nobody
             can check that the shard lies within the whole.
@@ -170,20 +176,26 @@ class Key:
         return replace(self, start=start, shape=shape)
 
     def uniform(self, shape: tuple[int, ...], like: Array) -> Array:
-        """Return uniforms on [0, 1] as an array of any library.
+        r"""Return uniforms on [0, 1] as an array of any library.
+
+        .. math:: U_i = 2^{-52} \lfloor 2^{-12} \operatorname{Threefry}_k(i) \rfloor
+
+        in double precision, with the key k and the 64 bits that Threefry-2x32 makes of the counter
+        i, the place of the entry in the whole array.
 
         Parameters
         ----------
         shape : tuple of int
             Shape of the result.
-        like : float32 or float64 array
-            Its library, dtype and device are those of the result. Double precision takes 52 random
-            bits; single precision rounds 55 of them, so that small numbers are as fine as floats.
+        like : float32 or float64 array ``(...)``
+            Of any shape; its library, dtype and device are those of the result. Double precision
+            takes 52 random bits; single precision rounds 55 of them, so that small numbers are as
+            fine as floats.
 
         Returns
         -------
-        array
-            Uniforms.
+        floating array ``(*shape,)``
+            Uniforms of the given shape.
 
         Raises
         ------

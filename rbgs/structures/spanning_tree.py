@@ -49,17 +49,23 @@ from rbgs.structures.trace import Trace
 class SpanningTree(Matroid):
     r"""A spanning tree of a connected graph: that of the largest sum of perturbed logits.
 
-    The elements are the edges, and the value is 0/1 with a one for each edge of the tree. Kruskal's
+    The elements are the edges: for logits ``(..., m)`` of m edges the value, of their shape, is 0/1
+    with a one for each edge of the tree. Kruskal's
     algorithm takes the edges as they arrive, unless their ends are connected already. A mask, or
     a logit of -inf, takes an edge away; a row whose other edges do not connect the graph cannot be
     answered.
 
     Parameters
     ----------
-    edges : integer array ``(m, 2)``
+    edges : int array ``(m, 2)``
         The two ends of each edge: vertices are numbered from 0, and each of them has an edge. There
         may be several edges between the same two. Pairs in a list or any other iterable will do; an
         ``edge_index`` of shape (2, m) is to be transposed.
+
+    Attributes
+    ----------
+    vertices : int
+        How many vertices the graph has.
 
     Raises
     ------

@@ -28,8 +28,9 @@ _RELAXATIONS = ("gibbs", "binary_entropy")
 class Subset(Matroid):
     r"""A subset of k of n elements: those with the k largest perturbed logits.
 
-    The value is 0/1 with k ones. The elements are drawn one after the other without replacement,
-    each in proportion to :math:`e^{\theta_e}`. ``Subset(1)`` is a categorical variable.
+    For logits :math:`\theta` ``(..., n)`` the value, of their shape, is 0/1 with k ones. The
+    elements are drawn one after the other without replacement, each in proportion to
+    :math:`e^{\theta_e}`. ``Subset(1)`` is a categorical variable.
 
     Parameters
     ----------
@@ -58,10 +59,10 @@ class Subset(Matroid):
 
     References
     ----------
-    Paulus, Choi, Tarlow, Krause, Maddison (2020). Gradient estimation with stochastic softmax
-    tricks. NeurIPS.
-    Amos, Koltun, Kolter (2019). The limited multi-label projection layer. arXiv 1906.08707.
-    (Binary entropy.)
+    - Paulus, Choi, Tarlow, Krause, Maddison (2020). Gradient estimation with stochastic softmax
+      tricks. NeurIPS.
+    - Amos, Koltun, Kolter (2019). The limited multi-label projection layer. arXiv 1906.08707.
+      (Binary entropy.)
 
     Examples
     --------

@@ -10,8 +10,9 @@ try:
     import rbgs.torch.distributions  # noqa: F401  a name of this module
     from rbgs.torch.expectation import expectation
     from rbgs.torch.module import Sampler
+    from rbgs.torch.oracle import oracle
     from rbgs.torch.sampling import gumbel_softmax, sample
 except ModuleNotFoundError as error:
     raise not_installed(error, "torch") from None
 
-__all__ = ["Sampler", "expectation", "gumbel_softmax", "sample"]
+__all__ = ["Sampler", "expectation", "gumbel_softmax", "oracle", "sample"]

@@ -34,7 +34,7 @@ class OneHotCategorical(OneHotCategoricalOfTorch):
     estimator : Estimator
         Any whose samples are one-hot and have a derivative. Its temperature may be a tensor that
         broadcasts against the batch.
-    mask : bool tensor, optional
+    mask : bool tensor ``(..., n)``, optional
         True where a category is allowed; broadcasts against the logits.
     unimix : float
         The share :math:`u` of the uniform distribution over the allowed categories, in [0, 1].
@@ -111,14 +111,26 @@ class OneHotCategorical(OneHotCategoricalOfTorch):
         Parameters
         ----------
         batch_shape : tuple of int
-            What the batch broadcasts to.
+            The shape, against which that of the batch broadcasts.
         _instance : OneHotCategorical, optional
-            What a subclass has made, to be filled.
+            PyTorch's own: what a subclass has made.
 
         Returns
         -------
         OneHotCategorical
-            The distribution, with the same estimator.
+            The same probabilities, with the same estimator.
+
+        Raises
+        ------
+        RuntimeError
+            The batch does not broadcast to this shape.
+
+        Examples
+        --------
+        >>> import rbgs, rbgs.torch, torch
+        >>> law = rbgs.torch.distributions.OneHotCategorical(torch.zeros(3), rbgs.GumbelRao(0.5))
+        >>> law.expand((4,)).rsample().shape
+        torch.Size([4, 3])
         """
         new: OneHotCategorical = self._get_checked_instance(OneHotCategorical, _instance)
         new.estimator = self.estimator
@@ -127,7 +139,10 @@ class OneHotCategorical(OneHotCategoricalOfTorch):
 
     @instead_of(rng="generator", key="generator")
     def rsample(self, sample_shape: Any = (), *, generator: Generator = None) -> Tensor:
-        """Draw one-hot vectors that carry the gradient of the estimator for the logits.
+        r"""Draw one-hot vectors that carry the gradient of the estimator for the logits.
+
+        The value is :math:`D \sim \operatorname{Cat}(p)` with the distribution's probabilities p,
+        the derivative the one of :func:`rbgs.torch.sample` (Paulus et al. 2021, eq. 4 to 10).
 
         Parameters
         ----------
@@ -138,46 +153,83 @@ class OneHotCategorical(OneHotCategoricalOfTorch):
 
         Returns
         -------
-        Tensor
-            Values of shape ``(*sample_shape, *batch_shape, n)``, exactly one-hot.
+        Tensor ``(*sample_shape, *batch_shape, n)``
+            Values that are exactly one-hot.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in :func:`rbgs.torch.sample`.
+
+        Examples
+        --------
+        >>> import rbgs, rbgs.torch, torch
+        >>> law = rbgs.torch.distributions.OneHotCategorical(torch.zeros(3), rbgs.GumbelRao(0.5))
+        >>> law.rsample((4,)).sum(dim=-1)
+        tensor([1., 1., 1., 1.])
         """
         logits = self.logits.expand(self._extended_shape(torch.Size(sample_shape)))
         return sample(self.estimator, logits, generator=generator)
 
     @instead_of(rng="generator", key="generator")
     def sample(self, sample_shape: Any = (), *, generator: Generator = None) -> Tensor:
-        """Draw what :meth:`rsample` does, without a gradient.
+        r"""Draw what :meth:`rsample` does, without a gradient.
 
         Parameters
         ----------
-        sample_shape, generator
-            As in :meth:`rsample`.
+        sample_shape : tuple of int
+            The shape of independent draws before the batch.
+        generator : torch.Generator, optional
+            As in :func:`rbgs.torch.sample`: by default PyTorch's own.
 
         Returns
         -------
-        Tensor
-            Values of shape ``(*sample_shape, *batch_shape, n)``, exactly one-hot.
+        Tensor ``(*sample_shape, *batch_shape, n)``
+            One-hot :math:`D \sim \operatorname{Cat}(p)`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in :func:`rbgs.torch.sample`.
+
+        Examples
+        --------
+        >>> import rbgs, rbgs.torch, torch
+        >>> law = rbgs.torch.distributions.OneHotCategorical(torch.zeros(3), rbgs.GumbelRao(0.5))
+        >>> law.sample((4,)).requires_grad
+        False
         """
         with torch.no_grad():
             return self.rsample(sample_shape, generator=generator)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-probability of one-hot values: -inf for a forbidden one.
+        r"""Return the log-probability of one-hot values: -inf for a forbidden one.
+
+        .. math:: \log p(v) = \sum_j v_j \log p_j
+
+        with :math:`0 \log 0 = 0`. It is linear in the value.
 
         Parameters
         ----------
-        value : tensor ``(..., n)``
-            One-hot vectors of any dtype.
+        value : floating tensor ``(..., n)``
+            One-hot vectors; the batch broadcasts against their other axes.
 
         Returns
         -------
-        tensor ``(...,)``
-            The log-probability of each, of the dtype of the logits.
+        Tensor ``(...,)``
+            The log-probabilities.
 
         Raises
         ------
         ValueError
-            With ``validate_args``: a value is not one-hot.
+            With ``validate_args``: a value is not one-hot, or its shape does not fit.
+
+        Examples
+        --------
+        >>> import rbgs, rbgs.torch, torch
+        >>> law = rbgs.torch.distributions.OneHotCategorical(torch.zeros(3), rbgs.GumbelRao(0.5))
+        >>> law.log_prob(torch.eye(3))
+        tensor([-1.0986, -1.0986, -1.0986])
         """
         if self._validate_args:
             self._validate_sample(value)
@@ -185,13 +237,37 @@ class OneHotCategorical(OneHotCategoricalOfTorch):
         return log_probability
 
     def entropy(self) -> Tensor:
-        """Return the entropy in nats, of the shape of the batch."""
+        r"""Return the entropy in nats.
+
+        .. math:: H = -\sum_j p_j \log p_j
+
+        Returns
+        -------
+        Tensor ``(...,)``
+            One for each distribution of the batch.
+
+        Examples
+        --------
+        >>> import rbgs, rbgs.torch, torch
+        >>> law = rbgs.torch.distributions.OneHotCategorical(torch.zeros(3), rbgs.GumbelRao(0.5))
+        >>> law.entropy()
+        tensor(1.0986)
+        """
         nats: Tensor = entropy(self.logits)
         return nats
 
     @property
     def deterministic_sample(self) -> Tensor:
-        """The mode, under the name by which TorchRL asks for it."""
+        """The mode, under the name by which TorchRL asks for it.
+
+        Examples
+        --------
+        >>> import rbgs, rbgs.torch, torch
+        >>> logits = torch.tensor([0.0, 1.0, 2.0])
+        >>> law = rbgs.torch.distributions.OneHotCategorical(logits, rbgs.GumbelRao(0.5))
+        >>> law.deterministic_sample
+        tensor([0., 0., 1.])
+        """
         return self.mode
 
 

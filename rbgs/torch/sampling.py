@@ -34,9 +34,12 @@ def sample(
 ) -> Tensor:
     r"""Draw a sample as a tensor whose derivative is the one the estimator gives it.
 
-    The value is that of :meth:`rbgs.Estimator.sample`. Its derivative for the logits is the
-    operator of the draw: :meth:`rbgs.Draw.vjp` in the backward pass, :meth:`rbgs.Draw.jvp` in
-    forward mode. It works with ``torch.func.grad``, ``vjp``, ``jvp``, ``linearize``, ``vmap``,
+    The value is the :math:`D \sim \operatorname{Cat}(\operatorname{softmax}(\theta))` of
+    :meth:`rbgs.Estimator.sample`, and :math:`\partial D / \partial \theta` is set to the operator A
+    of its draw (Paulus et al. 2021, eq. 4 to 10): :meth:`rbgs.Draw.vjp` in the backward pass,
+    :meth:`rbgs.Draw.jvp` in forward mode.
+
+    It works with ``torch.func.grad``, ``vjp``, ``jvp``, ``linearize``, ``vmap``,
     ``jacrev`` and ``jacfwd``, with what traces or records operations, under autocast (computed in
     float32) and in ``torch.compile(fullgraph=True)``.
 
@@ -51,18 +54,18 @@ def sample(
     generator : torch.Generator, optional
         On the device of the logits. By default PyTorch's own, which ``torch.manual_seed`` seeds.
         A :class:`~rbgs.Key`, a NumPy generator and an int seed are taken as well.
-    noise : tensor, optional
+    noise : floating tensor ``(..., n)``, optional
         Uniforms from :meth:`rbgs.Estimator.noise` instead of a generator.
-    index : integer tensor ``(...,)`` or int, optional
+    index : int tensor ``(...,)`` or int, optional
         Condition on this outcome instead of drawing one.
-    mask : bool tensor, optional
+    mask : bool tensor ``(..., n)``, optional
         True where a category is allowed; broadcasts against the logits.
     dim : int
         The category axis.
 
     Returns
     -------
-    Tensor
+    Tensor ``(..., n)``
         The value, of the shape, dtype and device of the logits, contiguous in memory.
 
     Raises
@@ -90,9 +93,10 @@ def sample(
 
     Under ``torch.compile`` sizes and a float temperature may change from call to call. There are
     further programs only where the mathematics differs: at temperatures up to 0.3, 0.5, 1, 2 and
-    above, and at each 1/k. Their length depends neither on the batch nor, above 128, on the number
-    of samples. A program of ``torch.export`` has the value without its derivative, and one of
-    ``torch.jit.trace`` cannot be saved: so it is for all functions with a derivative of their own.
+    above. A temperature that is a tensor has one program for all values. The length of a program
+    depends neither on the batch nor, above 128, on the number of samples. A program of
+    ``torch.export`` has the value without its derivative, and one of ``torch.jit.trace`` cannot be
+    saved: so it is for all functions with a derivative of their own.
 
     Examples
     --------
@@ -153,18 +157,21 @@ def gumbel_softmax(
     *,
     samples: int | None = None,
     generator: Generator = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     r"""Replace ``torch.nn.functional.gumbel_softmax``: same arguments, less variance.
 
-    With ``hard=True`` it draws from :class:`~rbgs.GumbelRao`: the gradient has the mean of
-    PyTorch's and a lower variance, and the value is exactly one-hot. With ``hard=False`` it is the
-    relaxed sample of :class:`~rbgs.GumbelSoftmax`.
+    With ``hard=True`` it draws from :class:`~rbgs.GumbelRao`: the value is exactly one-hot,
+    :math:`D \sim \operatorname{Cat}(\operatorname{softmax}(\theta))`, and the gradient has the mean
+    of PyTorch's and a lower variance (Paulus et al. 2021, eq. 10). With ``hard=False`` it is the
+    relaxed sample :math:`\operatorname{softmax}((\theta + G) / \tau)` of
+    :class:`~rbgs.GumbelSoftmax`, with iid Gumbels G.
 
     Parameters
     ----------
     logits : floating tensor ``(..., n)``
         Unnormalised log-probabilities.
-    tau : float or tensor
+    tau : float or tensor ``(...,)``
         The temperature, above 0. A tensor has one for each row: either the axes of the logits with
         size 1 along ``dim``, as in PyTorch, or it broadcasts against the batch. So one with a
         single axis runs along the last axis of the batch, where PyTorch's runs along the last axis
@@ -180,10 +187,12 @@ def gumbel_softmax(
         :class:`~rbgs.GumbelRao` takes.
     generator : torch.Generator, optional
         On the device of the logits; by default PyTorch's own.
+    mask : bool tensor ``(..., n)``, optional
+        True where a category is allowed; broadcasts against the logits.
 
     Returns
     -------
-    Tensor
+    Tensor ``(..., n)``
         The sample, of the shape, dtype and device of the logits.
 
     Raises
@@ -203,4 +212,4 @@ def gumbel_softmax(
         axis = check_logits(logits, dim)
         tau = tau.squeeze(axis) if tau.shape[axis] == 1 else tau
     estimator = GumbelRao(tau, samples) if hard else GumbelSoftmax(tau)
-    return sample(estimator, logits, generator=generator, dim=dim)
+    return sample(estimator, logits, generator=generator, mask=mask, dim=dim)

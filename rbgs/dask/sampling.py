@@ -1,97 +1,21 @@
-"""Dask's door: lazy samples and products, chunk by chunk, the same for any chunking."""
+"""Lazy samples and noise, chunk by chunk, the same for any chunking."""
 
 from collections.abc import Callable
 from functools import partial
 from math import isnan
 from typing import Any
 
+import dask.array as da
 import numpy as np
 
 from rbgs.arrays.inputs import check_broadcast, check_logits, check_shape, wide_dtype
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.scalars import is_array
 from rbgs.arrays.typing import Array
-from rbgs.doors import check_kind, check_pathwise, not_installed, settled, temperature_array
-from rbgs.draw import AnyDraw, Draw
+from rbgs.dask.draw import LazyDraw
+from rbgs.doors import check_kind, check_pathwise, settled, temperature_array
 from rbgs.estimators.base import Estimator
 from rbgs.random.key import Key
-
-try:
-    import dask.array as da
-except ModuleNotFoundError as error:
-    raise not_installed(error, "dask") from None
-
-__all__ = ["LazyDraw", "noise", "sample"]
-
-
-class LazyDraw(AnyDraw):
-    """The lazy form of :class:`~rbgs.Draw`: its value, index and products are Dask arrays.
-
-    A chunk depends on its logits and its noise alone. It is drawn again for each of the results;
-    compute or persist several of them together to share the logits.
-
-    Attributes
-    ----------
-    estimator : str
-        The name of the estimator that made it.
-    """
-
-    def __init__(
-        self,
-        estimator: str,
-        block: Callable[..., Array],
-        operands: tuple[Any, ...],
-        logits: da.Array,
-        axis: int,
-        of_index: tuple[int, ...],
-    ) -> None:
-        self.estimator = estimator
-        self._block = block
-        self._operands = operands
-        self._logits = logits
-        self._axis = axis
-        self._of_index = of_index
-
-    @property
-    def value(self) -> da.Array:
-        """The forward value ``(..., n)``, chunked like the logits."""
-        return self._map(_value, tuple(range(self._logits.ndim)))
-
-    @property
-    def index(self) -> da.Array:
-        """The winner ``(...,)``, or a structure; -1 in a row that cannot be answered."""
-        return self._map(_index, self._of_index, dtype="int64")
-
-    def jvp(self, tangent: da.Array) -> da.Array:
-        """Return the Jacobian-vector product for a tangent: see :meth:`rbgs.Draw.jvp`."""
-        return self._product("tangent", tangent)
-
-    def vjp(self, cotangent: da.Array) -> da.Array:
-        """Return the gradient estimate for a cotangent: see :meth:`rbgs.Draw.vjp`."""
-        return self._product("cotangent", cotangent)
-
-    def jacobian(self) -> da.Array:
-        """Return the operator as matrices ``(..., n, n)``: see :meth:`rbgs.Draw.jacobian`."""
-        ndim, n = self._logits.ndim, self._logits.shape[self._axis]
-        batch = (a for a in range(ndim) if a != self._axis % ndim)
-        axes = (*batch, ndim + 1, ndim + 2)
-        return self._map(Draw.jacobian, axes, new_axes={ndim + 1: n, ndim + 2: n})
-
-    def _product(self, name: str, vector: da.Array) -> da.Array:
-        axes = tuple(range(self._logits.ndim))
-        vector = da.asarray(vector)
-        check_shape(name, vector.shape, self._logits.shape)
-        return self._map(Draw.vjp, axes, vector.rechunk(self._logits.chunks), axes)
-
-    def _map(
-        self, result: Callable[..., Array], axes: tuple[int, ...], *vector: Any, **options: Any
-    ) -> da.Array:
-        """Return a result of the draws of all chunks, with the given axes."""
-        dtype = options.pop("dtype", self._logits.dtype)
-        meta = da.utils.meta_from_array(self._logits, ndim=len(axes), dtype=dtype)
-        block = partial(self._block, result)
-        operands = (*self._operands, *vector)
-        return da.blockwise(block, axes, *operands, meta=meta, concatenate=True, **options)
 
 
 @instead_of(dim="axis", rng="key", generator="key")
@@ -105,7 +29,11 @@ def sample(
     mask: Array | None = None,
     axis: int = -1,
 ) -> LazyDraw:
-    """Draw an outcome for each row of a chunked array, with the derivative, lazily.
+    r"""Draw an outcome for each row of a chunked array, with the derivative, lazily.
+
+    The value is the :math:`D \sim \operatorname{Cat}(\operatorname{softmax}(\theta))` of
+    :meth:`rbgs.Estimator.sample`, and its derivative the operator A of its draw (Paulus et al.
+    2021, eq. 4 to 10).
 
     The result does not depend on the chunks: the noise of an element depends on the key and the
     element's place in the whole array, see :class:`~rbgs.Key`. No chunk waits for another, so the
@@ -119,11 +47,11 @@ def sample(
         In chunks along any axis but that of the categories; of known sizes.
     key : Key
         Required unless ``noise`` is given or none is needed.
-    noise : Dask or NumPy array, optional
+    noise : floating Dask or NumPy array ``(..., n)``, optional
         Uniforms from :func:`noise` instead of a key.
-    index : integer Dask or NumPy array ``(...,)`` or int, optional
+    index : int Dask or NumPy array ``(...,)`` or int, optional
         Condition on this outcome instead of drawing one.
-    mask : bool Dask or NumPy array, optional
+    mask : bool Dask or NumPy array ``(..., n)``, optional
         True where a category is allowed; broadcasts against the logits.
     axis : int
         The category axis.
@@ -186,7 +114,11 @@ def sample(
 
 @instead_of(dim="axis", rng="key", generator="key")
 def noise(estimator: Estimator, logits: da.Array, key: Key, *, axis: int = -1) -> da.Array:
-    """Draw the noise of :meth:`rbgs.Estimator.noise`, lazily.
+    r"""Draw the noise of :meth:`rbgs.Estimator.noise`, lazily.
+
+    Uniforms U, which make the exponentials :math:`E_j = -\log(1 - U_j)` of a race, and so the
+    Gumbels :math:`-\log E_j` (Jang et al. 2017, eq. 1). An element's noise depends on the key and
+    its place in the whole array alone.
 
     Parameters
     ----------
@@ -201,8 +133,9 @@ def noise(estimator: Estimator, logits: da.Array, key: Key, *, axis: int = -1) -
 
     Returns
     -------
-    Dask array
-        Uniforms on [0, 1], chunked like the logits.
+    Dask array ``(..., n)``
+        Uniforms on [0, 1], chunked like the logits; of another shape for the estimators that
+        :meth:`rbgs.Estimator.noise` names.
 
     Raises
     ------
@@ -276,11 +209,3 @@ def _compute(estimator: Estimator, axis: int, result: Callable[..., Array], *arr
     logits, noise, index, mask, *vector = arrays
     draw = estimator.sample(logits, noise=noise, index=index, mask=mask, axis=axis)
     return result(draw, *vector)
-
-
-def _value(draw: Draw) -> Array:
-    return draw.value
-
-
-def _index(draw: Draw) -> Array:
-    return draw.index
