@@ -32,7 +32,7 @@ def pytest(session, *arguments):
 
 def all_libraries(session):
     """Install what the tests need over all array libraries that run on a CPU."""
-    extras = "torch,jax,autograd,dask,fast,pyro,numpyro"
+    extras = "torch,jax,autograd,dask,fast,pyro,numpyro,distrax"
     install(session, "-e", f".[{extras}]", "optax", *group("tests"))
     peers(session)
 
@@ -59,7 +59,6 @@ def tests(session):
 def tests_slow(session):
     """Those that take many seconds each: shardings, exports, compiled structures, large graphs."""
     all_libraries(session)
-    install(session, "-e", ".[distrax]")
     pytest(session, "--slow", "-m", "slow", "--ignore", "tests/benchmarks")
 
 
