@@ -5,31 +5,35 @@ import re
 import tomllib
 
 import pytest
-from documents import PAGES, ROOT, blocks, cells, run, scripts
+from documents import PAGES, ROOT, SESSIONS, blocks, cells, output, run, scripts
 
 import rbgs
+from rbgs.arrays import engine, loops
 
 RESULTS = sorted(ROOT.joinpath("docs/results").glob("*.md"))
 COMMAND = re.compile(r"(?:nox|python3?|pip) -?\w")
 PROJECT = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text())["project"]
 EXTRAS = set(PROJECT["optional-dependencies"])
-NOXFILE = ast.parse(ROOT.joinpath("noxfile.py").read_text())
-SESSIONS = {
-    node.name
-    for node in NOXFILE.body
-    if isinstance(node, ast.FunctionDef)
-    and any(ast.unparse(x) == "nox.session" for x in node.decorator_list)
-}
 SCRIPTED = [page for page in PAGES[1:] if page.name != "train.md"]
 
 
 @pytest.mark.parametrize("block", scripts(*SCRIPTED), ids=str)
-def test_a_script_runs_by_itself(block):
+def test_a_script_runs_by_itself_and_prints_what_the_page_shows(block, capsys, monkeypatch):
     for node in ast.walk(ast.parse(block.code)):
         for name in node.names if isinstance(node, ast.Import) else ():
             if not name.name.startswith("rbgs"):
                 pytest.importorskip(name.name)
+    for module, setting in ((engine, "_compiled"), (loops, "_threads")):
+        monkeypatch.setattr(module, setting, getattr(module, setting))  # set back afterwards
     run(block.code, str(block))
+    shown = output(block)
+    assert shown is None or capsys.readouterr().out == shown
+
+
+def test_every_script_of_a_how_to_guide_shows_what_it_prints():
+    guides = scripts(*[page for page in SCRIPTED if page.parent.name == "how_to"])
+    assert guides
+    assert all(map(output, guides))
 
 
 @pytest.mark.parametrize("cell", cells(*PAGES), ids=str)
@@ -105,6 +109,7 @@ def test_pictures_have_a_caption_and_their_section_the_command(page):
         assert match[3].startswith("*"), match[1]
     assert text.count("![") == len(re.findall(r"^!\[.+\]\(.+\)\n\n\*", text, flags=re.MULTILINE))
     for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        section = re.sub(r"^```\n\n```text$", "", section, flags=re.MULTILINE)  # of a script
         if "```text" in section or "![" in section:
             assert commands(section), section.splitlines()[0]
 
@@ -121,6 +126,24 @@ def test_results_say_what_they_show_and_by_which_command(page):
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", page.read_text()):
         assert page.parent.joinpath(link).exists(), link
+
+
+def messages():
+    """Yield the texts of the package, each with an ellipsis for what an f-string inserts."""
+    for path in ROOT.joinpath("rbgs").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(x.value if isinstance(x, ast.Constant) else "…" for x in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_the_messages_that_the_questions_quote_are_those_of_the_package():
+    text = ROOT.joinpath("docs/faq.md").read_text()
+    quoted, known = re.findall(r"^> `(.+)`$", text, flags=re.MULTILINE), list(messages())
+    assert len(quoted) == len(re.findall(r"^>", text, flags=re.MULTILINE)) > 10
+    for message in quoted:
+        assert any(message in x for x in known), message
 
 
 def test_every_public_name_is_in_the_reference():

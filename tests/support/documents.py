@@ -8,6 +8,12 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+SESSIONS = {
+    node.name
+    for node in ast.parse(ROOT.joinpath("noxfile.py").read_text()).body
+    if isinstance(node, ast.FunctionDef)
+    and any(ast.unparse(x).startswith("nox.session") for x in node.decorator_list)
+}
 TUTORIALS = ROOT / "docs" / "tutorials"
 PAGES = (README, *sorted(ROOT.joinpath("docs").rglob("*.md")))
 _FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
@@ -37,6 +43,13 @@ def blocks(*pages, language=None):
 def scripts(*pages):
     """Return the blocks of Python that are no doctests."""
     return [block for block in blocks(*pages, language="python") if ">>>" not in block.code]
+
+
+def output(block):
+    """Return the text that directly follows a script: what it prints; None if there is none."""
+    text = block.page.read_text()
+    following = _FENCE.match(text[_FENCE.match(text, block.start).end() :].lstrip())
+    return following[3] if following and following[1] == "text" else None
 
 
 def cells(*pages):
