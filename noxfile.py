@@ -1,5 +1,9 @@
 """Sessions: `nox -l` lists them, `nox -s NAME -- ARGS` runs one."""
 
+import re
+import shutil
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2025.2.9"
@@ -28,7 +32,8 @@ def pytest(session, *arguments):
 
 def all_libraries(session):
     """Install what the tests need over all array libraries that run on a CPU."""
-    install(session, "-e", ".[torch,jax,autograd,dask,fast]", "optax", *group("tests"))
+    extras = "torch,jax,autograd,dask,fast,pyro,numpyro"
+    install(session, "-e", f".[{extras}]", "optax", *group("tests"))
     peers(session)
 
 
@@ -54,6 +59,7 @@ def tests(session):
 def tests_slow(session):
     """Those that take many seconds each: shardings, exports, compiled structures, large graphs."""
     all_libraries(session)
+    install(session, "-e", ".[distrax]")
     pytest(session, "--slow", "-m", "slow", "--ignore", "tests/benchmarks")
 
 
@@ -75,7 +81,7 @@ def tests_strict(session):
 @nox.session
 def tests_torch(session):
     """PyTorch."""
-    install(session, "-e", ".[torch]", *group("tests"))
+    install(session, "-e", ".[torch,pyro]", *group("tests"))
     peers(session)
     pytest(session, "--backend", "torch")
 
@@ -83,7 +89,7 @@ def tests_torch(session):
 @nox.session
 def tests_jax(session):
     """JAX."""
-    install(session, "-e", ".[jax]", "optax", *group("tests"))
+    install(session, "-e", ".[jax,numpyro]", "optax", *group("tests"))
     pytest(session, "--backend", "jax")
 
 
@@ -110,10 +116,18 @@ def tests_experiments(session):
 
 @nox.session
 def lint(session):
-    """Lint and format check."""
+    """Lint and format check, and schemas of what is no Python."""
     install(session, *group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    github = Path(".github")
+    for schema, *files in (
+        ("citation-file-format", "CITATION.cff"),
+        ("github-workflows", *github.glob("workflows/*.yml")),
+        ("github-issue-config", github / "ISSUE_TEMPLATE/config.yml"),
+        ("github-issue-forms", *github.glob("ISSUE_TEMPLATE/*_*.yml")),
+    ):
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
 
 
 @nox.session
@@ -186,6 +200,47 @@ def report(session):
 @nox.session
 def docs(session):
     """The documentation as HTML, in docs/_build/html; its tutorials are executed."""
-    install(session, "-e", ".[docs,torch,jax,autograd,dask,fast,benchmarks]")
+    install(session, "-e", ".[docs,torch,jax,autograd,dask,fast,pyro,numpyro,distrax,benchmarks]")
+    for made in ("docs/_build", "docs/reference/generated"):
+        shutil.rmtree(made, ignore_errors=True)
     build = ("sphinx-build", "-W", "--keep-going", "-j", "auto", "-b", "html")
-    session.run(*build, "docs", "docs/_build/html", *session.posargs)
+    session.run(*build, "docs", "docs/_build/html")
+
+
+@nox.session(requires=["docs"])
+def docs_check(session):
+    """The site in a browser: links, layout, formulas, contrast, search; `-- --screenshots DIR`."""
+    install(session, *group("site"))
+    if not shutil.which("chromium"):
+        session.run("playwright", "install", "chromium")
+    pytest(session, "--confcutdir", "tests/site", "--site", "docs/_build/html", "tests/site")
+
+
+@nox.session
+def build(session):
+    """Wheel and sdist in dist: their metadata, what they hold, and each at work by itself."""
+    install(session, *group("release"))
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("validate-pyproject", "pyproject.toml")
+    session.run("python", "-m", "build")
+    packages = sorted(Path("dist").iterdir())
+    session.run("twine", "check", "--strict", *packages)
+    session.run("check-wheel-contents", "dist")
+    session.run("python", "tests/release/contents.py", "dist")
+    for package in packages:
+        alone = ("uv", "run", "--isolated", "--no-project", "--with", package)
+        session.run(*alone, "python", "-I", "tests/release/smoke.py")
+
+
+@nox.session
+def resolve(session):
+    """All extras together have a solution for each Python supported: the versions chosen."""
+    install(session, *group("release"))
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    direct = [*PROJECT["project"]["dependencies"], *(x for extra in extras for x in extra)]
+    names = {re.match(r"[\w-]+", requirement)[0] for requirement in direct}
+    for python in nox.project.python_versions(PROJECT):
+        command = ("uv", "pip", "compile", "--all-extras", "--no-annotate", "--no-header")
+        output = session.run(*command, "--python-version", python, "pyproject.toml", silent=True)
+        chosen = [x for x in output.splitlines() if x.partition("==")[0] in names]
+        session.log("Python %s: %s", python, ", ".join(chosen))

@@ -18,6 +18,7 @@ FLOORS = (
     ("compiled", "estimators"),
     ("evaluation", "doors"),
     ("__init__", "torch", "jax", "autograd", "dask"),
+    ("pyro", "numpyro", "distrax"),
 )
 Links = set[tuple[str, str]]
 

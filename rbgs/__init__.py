@@ -66,7 +66,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in ("autograd", "dask", "jax", "torch"):  # a door, with its framework, when it is used
+    # A door, with its framework, when it is used.
+    if name in ("autograd", "dask", "distrax", "jax", "numpyro", "pyro", "torch"):
         return import_module(f"rbgs.{name}")
     raise AttributeError(f"module 'rbgs' has no attribute {name!r}")
 

@@ -11,6 +11,7 @@ from rbgs.arrays.scalars import float_beside, is_array
 from rbgs.arrays.settings import with_own_settings
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.estimators.base import Estimator, check_estimator
+from rbgs.estimators.relaxation import GumbelSoftmax
 
 NO_SECOND_DERIVATIVE = (
     "the gradient estimate has no derivative for the logits: it holds the random numbers fixed. "
@@ -35,6 +36,37 @@ def check_pathwise(estimator: Any, instead: str = "") -> None:
             f"a sample of {type(estimator).__name__} has an axis of draws that the logits lack: "
             f"{instead and f'call {instead}, which averages over it, or '}sample with the "
             "estimator that it averages"
+        )
+
+
+def check_one_hot(estimator: Any, instead: str, relaxed: str) -> None:
+    """Raise unless the samples of an estimator are one-hot vectors that have a derivative.
+
+    The message names what a framework has for relaxed values.
+    """
+    check_pathwise(estimator, instead)
+    name = type(estimator).__name__
+    if isinstance(estimator, GumbelSoftmax):
+        raise TypeError(
+            f"a sample of {name} is relaxed, a point inside the simplex, and not one-hot: take "
+            f"{relaxed}, or an estimator with a discrete value such as rbgs.GumbelRao(0.5)"
+        )
+    structure = getattr(estimator, "structure", None)
+    if structure is not None:
+        raise TypeError(
+            f"a sample of this {name} is a {type(structure).__name__}, and not one-hot: leave "
+            "structure= out, or take the samples of the estimator without a distribution"
+        )
+
+
+def check_answerable(log_probs: Array) -> None:
+    """Raise if a row of what `log_probabilities` returned is NaN."""
+    xp = array_namespace(log_probs)
+    if bool(xp.any(xp.isnan(log_probs))):
+        raise ValueError(
+            f"the logits, of shape {tuple(log_probs.shape)}, have a row with NaN or +inf, or one "
+            "without an allowed category: -inf or a mask that is False forbids one, and each row "
+            "needs one that is allowed. With validate_args=False such a row is NaN"
         )
 
 
@@ -78,11 +110,47 @@ def check_kind(logits: Any, kind: type, door: str, convert: str, make: str) -> N
     The messages say how to convert an array of another library, and how to make one of a list.
     """
     if not isinstance(logits, kind):
-        library = type(logits).__module__.split(".")[0].removeprefix("builtins")
         raise TypeError(
-            f"logits are a {f'{library} {type(logits).__name__}'.strip()}, but {door} takes "
-            f"{kind.__module__.split('.')[0]} arrays: {convert if is_array(logits) else make}"
+            f"logits are a {_kind_of(logits)}, but {door} takes {_library(kind)} arrays: "
+            f"{convert if is_array(logits) else make}"
         )
+
+
+def check_value(value: Any, kind: type, door: str) -> None:
+    """Raise unless the value that an oracle is asked about is an array of the framework."""
+    if not isinstance(value, kind):
+        takes = " or ".join(dict.fromkeys((_library(kind), "numpy")))
+        raise TypeError(
+            f"value is a {_kind_of(value)}, but the loss that {door}.oracle was given takes "
+            f"{_library(kind)} arrays: values are of the library of the logits, so give the "
+            f"estimator logits of {takes}"
+        )
+
+
+def check_floating(loss: Any, value: Array) -> None:
+    """Raise unless what the loss returned for a value is floating."""
+    check_like("loss(value)", loss, value, "real floating")
+
+
+def lost_derivative(name: str, framework: str, others: str = "") -> TypeError:
+    """Return the error for a function that, for a framework, does not depend on the value.
+
+    The others are what loses a derivative in this framework, beside an argmax and an index.
+    """
+    return TypeError(
+        f"the estimator needs the derivative of {name}(value), but for {framework} that does not "
+        f"depend on the value: an argmax, an index{others} in between has no derivative. Write it "
+        "with the value itself, or take an estimator that needs values alone, such as "
+        "rbgs.Reinforce, with the loss itself in place of an oracle made of it"
+    )
+
+
+def _kind_of(x: Any) -> str:
+    return f"{_library(type(x)).removeprefix('builtins')} {type(x).__name__}".strip()
+
+
+def _library(kind: type) -> str:
+    return kind.__module__.split(".")[0]
 
 
 def has_one_value(estimator: Estimator) -> bool:

@@ -6,6 +6,8 @@ import sys
 import pytest
 
 DOORS = ("autograd", "dask", "jax", "torch")
+DISTRIBUTIONS = ("distrax", "numpyro", "pyro")
+ALL = DOORS + DISTRIBUTIONS
 MISSING = """
 import sys
 for name in {missing!r}:
@@ -25,9 +27,9 @@ def run(code):
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", ALL)
 def test_without_its_framework_a_door_says_how_to_install_it(door):
-    lines = run(MISSING.format(missing=DOORS, door=door, doors=DOORS)).splitlines()
+    lines = run(MISSING.format(missing=ALL, door=door, doors=ALL)).splitlines()
     assert lines == [f'rbgs.{door} needs {door}: pip install "rbgs[{door}]"'] * 3 + [""]
 
 
@@ -37,6 +39,12 @@ def test_a_door_is_loaded_by_its_name(door):
     others = [other for other in DOORS if other != door]
     code = MISSING.format(missing=others, door=door, doors=[door])
     assert run(code + f"\nprint(rbgs.{door}.sample.__name__)").splitlines() == [door, "sample"]
+
+
+@pytest.mark.parametrize("door", ["numpyro", "pyro"])
+def test_distributions_are_loaded_by_their_name(door):
+    pytest.importorskip(door)
+    run(f"import rbgs; rbgs.{door}.OneHotCategorical")
 
 
 def test_other_names_are_unknown():

@@ -1,19 +1,21 @@
-"""An autodiff system of one's own trains a model with `draw.vjp` and with `draw.jvp`."""
+"""The autodiff system of the tutorial trains a model with `draw.vjp` and with `draw.jvp`."""
 
 import numpy as np
 import pytest
 from array_api_compat import size
 from backends import to_numpy
-from tape import Dual, Node, matmul, sample, squared_error
+from documents import TUTORIALS, cells, definitions
 
 import rbgs
 
+tape = definitions(*cells(TUTORIALS / "autodiff.md"))
+Dual, Node = tape.Dual, tape.Node
 ESTIMATOR = rbgs.GumbelRao(0.5, samples=4)
 
 
 def loss(encoder, decoder, x, key):
-    code = sample(ESTIMATOR, matmul(x, encoder), rng=key)
-    return squared_error(matmul(code, decoder), x.value)
+    code = tape.sample(ESTIMATOR, tape.matmul(x, encoder), rng=key)
+    return tape.squared_error(tape.matmul(code, decoder), x.value)
 
 
 def reverse(xp, encoder, decoder, x, key):

@@ -1,13 +1,15 @@
-"""The recipe for a framework without an array-API namespace."""
+"""The tutorial's rule for a framework without an array-API namespace."""
 
 import numpy as np
 import pytest
 from cases import PATHWISE, name
+from documents import TUTORIALS, definitions, run, scripts
 
 import rbgs
 
 tf = pytest.importorskip("tensorflow")
-recipe = pytest.importorskip("tensorflow_recipe")
+(script,) = scripts(TUTORIALS / "autodiff.md")
+recipe = definitions(script)
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(3, 5, 4)).astype("float32")
@@ -49,3 +51,7 @@ def test_a_model_is_trained():
         losses.append(float(loss))
     assert losses[0] == 4
     assert np.mean(losses[-10:]) < 0.4
+
+
+def test_the_script_runs_as_it_is_printed():
+    run(script.code, str(script))

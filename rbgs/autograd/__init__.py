@@ -4,8 +4,9 @@ from rbgs.doors import not_installed
 
 try:
     from rbgs.autograd.expectation import expectation
+    from rbgs.autograd.oracle import oracle
     from rbgs.autograd.sampling import sample
 except ModuleNotFoundError as error:
     raise not_installed(error, "autograd") from None
 
-__all__ = ["expectation", "sample"]
+__all__ = ["expectation", "oracle", "sample"]

@@ -1,11 +1,8 @@
 """The expected loss of any estimator: an array that carries the gradient estimate."""
 
-from collections.abc import Callable
 from typing import Any
 
 import autograd.numpy as anp
-import numpy as np
-from autograd import make_vjp
 from autograd.extend import defjvp, defvjp, primitive
 from autograd.tracer import isbox
 
@@ -13,6 +10,7 @@ from rbgs.arrays.inputs import check_logits
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.oracle import Answer
 from rbgs.arrays.typing import Generator
+from rbgs.autograd.oracle import Loss, with_derivative
 from rbgs.autograd.sampling import constant_array, refuse, refuse_derivative, sample, unboxed
 from rbgs.doors import (
     check_function,
@@ -24,8 +22,6 @@ from rbgs.doors import (
 )
 from rbgs.estimators.base import Estimator, check_estimator
 from rbgs.random.source import check_source
-
-Loss = Callable[[Any], Any]
 
 
 @instead_of(dim="axis", generator="rng", key="rng")
@@ -72,7 +68,8 @@ def expectation(
     Raises
     ------
     TypeError
-        As in :func:`sample`; or the loss is no function, or does not return a floating array.
+        As in :func:`sample`; or the loss is no function, does not return a floating array, or does
+        not depend on the value where its derivative is needed.
     ValueError
         As in :func:`sample`; what the loss returns has another shape; or a derivative is asked for
         that only :func:`rbgs.torch.expectation` and :func:`rbgs.jax.expectation` have: for what the
@@ -142,8 +139,7 @@ def _answer(
     def answer(value: Any) -> Answer:
         if not derivative:
             return Answer(checked(value))
-        pullback, losses = make_vjp(checked)(value)
-        return Answer(losses, pullback(np.ones_like(unboxed(losses))))
+        return with_derivative(checked, value, name)
 
     return one_by_one(answer, value, leading, anp.stack)
 

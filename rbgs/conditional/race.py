@@ -20,6 +20,7 @@ from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.reuse import in_place
 from rbgs.arrays.rows import nan_unless
 from rbgs.arrays.simplex import clamp, first_largest, log_of_largest, one_hot
+from rbgs.arrays.tracing import is_compiled_by_torch
 from rbgs.arrays.typing import Array, Temperature
 from rbgs.random.noise import exponential
 
@@ -100,9 +101,9 @@ def race_rates(log_probs: Array, winner: Array, temperature: Temperature) -> tup
 
 def whole_power(temperature: Temperature) -> int:
     r"""Return :math:`1/\tau` where it is a whole number from 1 to 16, otherwise 0."""
-    if not isinstance(temperature, float):
+    # PyTorch's compiler would make a program for each of them, and gain nothing by it.
+    if not isinstance(temperature, float) or is_compiled_by_torch():
         return 0
-    # Comparisons, because a compiler may know a number by its bounds alone.
     return next((power for power in range(1, 17) if power * temperature == 1), 0)
 
 

@@ -5,8 +5,9 @@ from rbgs.doors import not_installed
 try:
     import rbgs.jax.pytrees  # noqa: F401  draws become pytrees
     from rbgs.jax.expectation import expectation
+    from rbgs.jax.oracle import oracle
     from rbgs.jax.sampling import sample
 except ModuleNotFoundError as error:
     raise not_installed(error, "jax") from None
 
-__all__ = ["expectation", "sample"]
+__all__ = ["expectation", "oracle", "sample"]

@@ -1,6 +1,5 @@
 """The expected loss of any estimator: an array that carries the gradient estimate."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -24,10 +23,9 @@ from rbgs.doors import (
     temperature_array,
 )
 from rbgs.estimators.base import Estimator, check_estimator
+from rbgs.jax.oracle import Loss, with_derivative
 from rbgs.jax.sampling import check_array, refuse_derivative, sample, to_jax
 from rbgs.random.source import check_source
-
-Loss = Callable[[jax.Array], jax.Array]
 
 
 @instead_of(dim="axis", rng="key", generator="key")
@@ -76,8 +74,8 @@ def expectation(
     Raises
     ------
     TypeError
-        As in :func:`sample`; or the loss is no function, or does not return a floating array; or
-        state is traced.
+        As in :func:`sample`; or the loss is no function, does not return a floating array, or does
+        not depend on the value where its derivative is needed; or state is traced.
     ValueError
         As in :func:`sample`; or what the loss returns has another shape.
     NotImplementedError
@@ -154,8 +152,7 @@ def _answer(
     def answer(value: jax.Array) -> Answer:
         if not derivative:
             return Answer(checked(value))
-        losses, pullback = jax.vjp(checked, value)
-        return Answer(losses, *pullback(jax.numpy.ones_like(losses)))
+        return with_derivative(checked, value, name)
 
     return jax.vmap(answer)(value) if leading else answer(value)
 

@@ -15,6 +15,9 @@ from rbgs.draw import Draw
 from rbgs.estimators.base import Estimator
 from rbgs.random.source import Drawn, check_source
 
+INSTEAD = "rbgs.jax.expectation(estimator, key, loss, logits)"
+SAMPLE = "rbgs.jax.sample(estimator, key, logits)"
+
 
 @instead_of(dim="axis", rng="key", generator="key")
 def sample(
@@ -88,7 +91,7 @@ def sample(
     True
     """
     logits, noise, index, mask = map(to_jax, (logits, noise, index, mask))
-    check_pathwise(estimator, "rbgs.jax.expectation(estimator, key, loss, logits)")
+    check_pathwise(estimator, INSTEAD)
     check_array(logits)
     axis = check_logits(logits, axis)
     estimator = settled(estimator, logits)

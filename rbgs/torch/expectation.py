@@ -1,6 +1,5 @@
 """The expected loss of any estimator: a tensor that carries the gradient estimate."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,9 +29,8 @@ from rbgs.torch.modes import (
     refuse_kinds,
     refuse_transformations,
 )
+from rbgs.torch.oracle import Loss, detached, with_derivative
 from rbgs.torch.sampling import check_tensor, sample
-
-Loss = Callable[[Tensor], Tensor]
 
 
 @instead_of(axis="dim", rng="generator", key="generator")
@@ -139,10 +137,10 @@ def expectation(
         with precision(), torch.set_grad_enabled(keep):
             name = "control_variate" if function else "loss"
             found = _answer(function or loss, value, dim, leading, derivative, name)
-        return found if keep else _detached(found)
+        return found if keep else detached(found)
 
     with full_precision(logits), torch.set_grad_enabled(learned):
-        estimate = estimator._gradient(outcome, operator, _detached(answer), ask)
+        estimate = estimator._gradient(outcome, operator, detached(answer), ask)
         wide = estimate.to(wide_dtype(estimate))
         squares = _total(wide.square(), losses.ndim, dim) if learned else None
     carry = CompiledCarry if torch.compiler.is_compiling() else Carry
@@ -241,38 +239,6 @@ def _answer(
         return found
 
     def answer(value: Tensor) -> Answer:
-        return _with_derivative(checked, value, name) if derivative else Answer(checked(value))
+        return with_derivative(checked, value, name) if derivative else Answer(checked(value))
 
     return one_by_one(answer, value, leading, torch.stack)
-
-
-def _detached(answer: Answer) -> Answer:
-    return Answer(*[x if x is None else x.detach() for x in answer])
-
-
-def _with_derivative(function: Loss, value: Tensor, name: str) -> Answer:
-    """Return the losses of a value and their derivative, itself differentiable where that counts.
-
-    That is where gradients are recorded.
-    """
-    keep = torch.is_grad_enabled()
-    with torch.enable_grad():
-        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-            losses, pullback = torch.func.vjp(function, value)
-            (cotangent,) = pullback(torch.ones_like(losses))
-        else:
-            leaf = value.detach().requires_grad_()
-            losses = function(leaf)
-            cotangent = None
-            if losses.requires_grad:
-                (cotangent,) = torch.autograd.grad(
-                    losses.sum(), leaf, create_graph=keep, allow_unused=True
-                )
-            if cotangent is None:
-                raise TypeError(
-                    f"the estimator needs the derivative of {name}(value), but for PyTorch that "
-                    "does not depend on the value: an argmax, an index, detach() or "
-                    "torch.no_grad() in between has no derivative. Write it with the value "
-                    "itself, or take an estimator that needs values alone, such as rbgs.Reinforce"
-                )
-    return Answer(losses, cotangent)

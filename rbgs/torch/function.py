@@ -218,7 +218,7 @@ def _run(function: Callable[..., tuple[Any, ...]], *arguments: Any) -> tuple[Any
     tensors = [x for x in arguments if isinstance(x, Tensor)]
     if fits_numpy(tensors):
         results = function(*[_to_numpy(x) if isinstance(x, Tensor) else x for x in arguments])
-        return tuple([_to_torch(x) if isinstance(x, np.ndarray) else x for x in results])
+        return tuple([to_torch(x) if isinstance(x, np.ndarray) else x for x in results])
     with full_precision(tensors[0]):
         return function(*arguments)
 
@@ -230,7 +230,7 @@ def _to_numpy(x: Tensor) -> np.ndarray[Any, Any]:
     return x.numpy(force=True)
 
 
-def _to_torch(x: np.ndarray[Any, Any]) -> Tensor:
+def to_torch(x: np.ndarray[Any, Any]) -> Tensor:
     """Return an array as a contiguous tensor; NumPy copies faster than PyTorch would later."""
     x = np.ascontiguousarray(x)
     return torch.from_numpy(x if x.flags.writeable else x.copy())

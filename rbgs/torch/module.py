@@ -7,15 +7,16 @@ import torch
 from torch import Tensor
 from torch.nn.modules.module import _EXTRA_STATE_KEY_SUFFIX
 
+from rbgs.arrays.inputs import check_logits, wide_dtype
 from rbgs.arrays.keywords import instead_of
 from rbgs.arrays.typing import Generator
 from rbgs.doors import check_pathwise
 from rbgs.estimators.base import Estimator
-from rbgs.torch.sampling import INSTEAD, sample
+from rbgs.torch.sampling import INSTEAD, check_tensor, sample
 
 
 class Sampler(torch.nn.Module):
-    """A layer that draws samples, with a temperature that can be scheduled.
+    r"""A layer that draws samples, with a temperature that can be scheduled.
 
     Parameters
     ----------
@@ -23,35 +24,52 @@ class Sampler(torch.nn.Module):
         Any that :func:`sample` takes, with a float temperature.
     dim : int
         The category axis.
+    deterministic_eval : bool
+        Whether the layer, once ``eval()`` was called on it or on the model around it, returns the
+        value of equal Gumbels, without a gradient and without drawing a random number: the most
+        probable category or subset, for a :class:`~rbgs.SpanningTree` the one of greatest weight.
+        That of :class:`~rbgs.GumbelSoftmax` is relaxed, as in training:
+        :math:`\operatorname{softmax}(\theta / \tau)`.
 
     Raises
     ------
     TypeError
         The temperature is a tensor: call :func:`sample` for that. Or the estimator is none, or one
-        that uses values of the loss.
+        that uses values of the loss, or ``deterministic_eval`` is no bool.
 
     Notes
     -----
     The temperature is part of ``state_dict``, as a tensor; a checkpoint without it leaves it as it
-    is. Under ``torch.compile`` it may change: see :func:`sample`.
+    is; ``deterministic_eval`` is no part of it. Under ``torch.compile`` the temperature may change:
+    see :func:`sample`. Categories that rounding cannot tell apart are as probable as each other:
+    the first of them is taken.
 
     Examples
     --------
     >>> import rbgs, rbgs.torch, torch
-    >>> layer = rbgs.torch.Sampler(rbgs.GumbelRao(1.0))
+    >>> layer = rbgs.torch.Sampler(rbgs.GumbelRao(1.0), deterministic_eval=True)
     >>> layer.temperature = 0.5
     >>> layer(torch.zeros(5, 3)).shape
     torch.Size([5, 3])
     >>> layer.estimator
     GumbelRao(temperature=0.5, samples=None, sampling='lattice', control_variate=None)
+    >>> layer.eval()(torch.tensor([0.1, 0.3, 0.2]))
+    tensor([0., 1., 0.])
     """
 
     @instead_of(axis="dim")
-    def __init__(self, estimator: Estimator, *, dim: int = -1) -> None:
+    def __init__(
+        self, estimator: Estimator, *, dim: int = -1, deterministic_eval: bool = False
+    ) -> None:
         super().__init__()
         check_pathwise(estimator, INSTEAD)
         self.estimator: Any = estimator
         self.dim = dim
+        if not isinstance(deterministic_eval, bool):
+            raise TypeError(
+                f"deterministic_eval is {deterministic_eval!r}; True or False is wanted"
+            )
+        self.deterministic_eval = deterministic_eval
         self.temperature = self.temperature  # check it
 
     @property
@@ -89,7 +107,7 @@ class Sampler(torch.nn.Module):
         index: Tensor | int | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        r"""Return :func:`sample` of the estimator.
+        r"""Return :func:`sample` of the estimator; ``deterministic_eval`` needs no randomness.
 
         The value is :math:`D \sim \operatorname{Cat}(\operatorname{softmax}(\theta))`, with the
         derivative that the estimator gives it (Paulus et al. 2021, eq. 4 to 10).
@@ -120,10 +138,14 @@ class Sampler(torch.nn.Module):
         Examples
         --------
         >>> import rbgs, rbgs.torch, torch
-        >>> layer = rbgs.torch.Sampler(rbgs.GumbelRao(0.5))
-        >>> layer(torch.zeros(4, 3)).sum(dim=-1)
-        tensor([1., 1., 1., 1.])
+        >>> layer = rbgs.torch.Sampler(rbgs.GumbelRao(0.5), deterministic_eval=True)
+        >>> layer.eval()(torch.tensor([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]]))
+        tensor([[0., 0., 1.],
+                [1., 0., 0.]])
         """
+        if self.deterministic_eval and not self.training:
+            check_tensor(logits)
+            generator, noise, logits = None, self._equal_noise(logits), logits.detach()
         return sample(
             self.estimator,
             logits,
@@ -134,13 +156,18 @@ class Sampler(torch.nn.Module):
             dim=self.dim,
         )
 
+    def _equal_noise(self, logits: Tensor) -> Tensor:
+        """Return noise that prefers no category."""
+        shape = self.estimator._noise_shape(logits.shape, check_logits(logits, self.dim))
+        return torch.full(shape, 0.5, dtype=wide_dtype(logits), device=logits.device)
+
     def extra_repr(self) -> str:
         """Return what ``repr`` shows.
 
         Returns
         -------
         str
-            The estimator and the axis.
+            The estimator, the axis and whether ``deterministic_eval`` is set.
 
         Examples
         --------
@@ -148,7 +175,8 @@ class Sampler(torch.nn.Module):
         >>> rbgs.torch.Sampler(rbgs.StraightThrough())
         Sampler(StraightThrough(temperature=1.0), dim=-1)
         """
-        return f"{self.estimator}, dim={self.dim}"
+        deterministic = ", deterministic_eval=True" * self.deterministic_eval
+        return f"{self.estimator}, dim={self.dim}{deterministic}"
 
     def get_extra_state(self) -> Tensor:
         """Return the temperature, which ``state_dict`` holds beside parameters and buffers.

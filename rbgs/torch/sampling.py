@@ -93,9 +93,10 @@ def sample(
 
     Under ``torch.compile`` sizes and a float temperature may change from call to call. There are
     further programs only where the mathematics differs: at temperatures up to 0.3, 0.5, 1, 2 and
-    above, and at each 1/k. Their length depends neither on the batch nor, above 128, on the number
-    of samples. A program of ``torch.export`` has the value without its derivative, and one of
-    ``torch.jit.trace`` cannot be saved: so it is for all functions with a derivative of their own.
+    above. A temperature that is a tensor has one program for all values. The length of a program
+    depends neither on the batch nor, above 128, on the number of samples. A program of
+    ``torch.export`` has the value without its derivative, and one of ``torch.jit.trace`` cannot be
+    saved: so it is for all functions with a derivative of their own.
 
     Examples
     --------
@@ -156,6 +157,7 @@ def gumbel_softmax(
     *,
     samples: int | None = None,
     generator: Generator = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     r"""Replace ``torch.nn.functional.gumbel_softmax``: same arguments, less variance.
 
@@ -185,6 +187,8 @@ def gumbel_softmax(
         :class:`~rbgs.GumbelRao` takes.
     generator : torch.Generator, optional
         On the device of the logits; by default PyTorch's own.
+    mask : bool tensor ``(..., n)``, optional
+        True where a category is allowed; broadcasts against the logits.
 
     Returns
     -------
@@ -208,4 +212,4 @@ def gumbel_softmax(
         axis = check_logits(logits, dim)
         tau = tau.squeeze(axis) if tau.shape[axis] == 1 else tau
     estimator = GumbelRao(tau, samples) if hard else GumbelSoftmax(tau)
-    return sample(estimator, logits, generator=generator, dim=dim)
+    return sample(estimator, logits, generator=generator, mask=mask, dim=dim)

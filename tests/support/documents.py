@@ -1,11 +1,20 @@
 """What the documents say: blocks of code, and commands of a shell."""
 
+import ast
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+SESSIONS = {
+    node.name
+    for node in ast.parse(ROOT.joinpath("noxfile.py").read_text()).body
+    if isinstance(node, ast.FunctionDef)
+    and any(ast.unparse(x).startswith("nox.session") for x in node.decorator_list)
+}
+TUTORIALS = ROOT / "docs" / "tutorials"
 PAGES = (README, *sorted(ROOT.joinpath("docs").rglob("*.md")))
 _FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 
@@ -41,6 +50,26 @@ def output(block):
     text = block.page.read_text()
     following = _FENCE.match(text[_FENCE.match(text, block.start).end() :].lstrip())
     return following[3] if following and following[1] == "text" else None
+
+
+def cells(*pages):
+    """Return the cells that are executed when the pages are built, without their options."""
+    options = re.compile(r"\A---\n.*?^---\n", flags=re.DOTALL | re.MULTILINE)
+    return [
+        block._replace(code=options.sub("", block.code))
+        for block in blocks(*pages)
+        if block.rest == "{code-cell} python"
+    ]
+
+
+def definitions(*of):
+    """Return what blocks import and define, without running the rest of them."""
+    kinds = ast.Import, ast.ImportFrom, ast.ClassDef, ast.FunctionDef
+    names = {}
+    for block in of:
+        body = [node for node in ast.parse(block.code).body if isinstance(node, kinds)]
+        exec(compile(ast.Module(body, []), str(block), "exec"), names)
+    return SimpleNamespace(**names)
 
 
 def run(code, name):

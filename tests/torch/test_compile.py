@@ -133,6 +133,48 @@ def test_a_layer_with_a_schedule():
     assert counter.frame_count <= 2
 
 
+def programs_of(function, temperatures):
+    """Return how many programs there are after each temperature."""
+    counter = testing.CompileCounterWithBackend("eager")
+    compiled = torch.compile(function, fullgraph=True, backend=counter)
+    counts = []
+    for temperature in temperatures:
+        compiled(LOGITS.clone().requires_grad_(), temperature)
+        counts.append(counter.frame_count)
+    return counts
+
+
+def test_an_annealed_temperature_has_few_programs():
+    """A float: the first one, another one, and those where the mathematics differs."""
+
+    def sample(logits, temperature):
+        return door.sample(rbgs.GumbelRao(temperature, 7), logits)
+
+    # PyTorch compiles one function 8 times: no 1/k may have a program of its own.
+    whole = [1 / k for k in range(2, 13)]
+    counts = programs_of(sample, [*np.linspace(0.95, 0.55, 20).tolist(), *whole])
+    assert counts[:20] == [1] + [2] * 19
+    assert counts[-1] == 4
+
+
+def test_an_annealed_tensor_has_one_program():
+    def sample(logits, temperature):
+        return door.sample(rbgs.GumbelRao(temperature, 7), logits)
+
+    temperatures = torch.linspace(3, 0.1, 20, dtype=torch.float64)
+    assert programs_of(sample, [*temperatures, *temperatures.half()]) == [1] * 20 + [2] * 20
+
+
+def test_a_compiled_layer_takes_a_temperature_and_is_evaluated():
+    layer = door.Sampler(rbgs.GumbelRao(0.95, 7), deterministic_eval=True)
+    compiled = torch.compile(layer, fullgraph=True, backend="eager")
+    compiled.temperature = 0.5  # reaches the layer inside
+    assert layer.temperature == 0.5
+    compiled.eval()
+    assert torch.equal(compiled(LOGITS), layer(LOGITS))
+    assert (compiled(LOGITS).argmax(dim=-1) == LOGITS.argmax(dim=-1)).all()
+
+
 def program_lengths(estimator, rows):
     """Return how many operations the programs of a forward and of a backward pass have."""
     lengths = []

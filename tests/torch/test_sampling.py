@@ -242,6 +242,10 @@ def test_gumbel_softmax_takes_the_place_of_that_of_pytorch(hard):
     value.square().sum().backward()
     assert torch.isfinite(logits.grad).all()
     other = door.gumbel_softmax(logits, tau=1, hard=hard, dim=0, generator=0)
+    mask = torch.tensor([True, False, True])
+    masked = door.gumbel_softmax(torch.zeros(9, 3), 0.5, hard, mask=mask)
+    assert (masked[:, 1] == 0).all()
+    torch.testing.assert_close(masked.sum(dim=-1), torch.ones(9))
     close(other.sum(dim=0), torch.ones(4, dtype=torch.float64))
 
 
