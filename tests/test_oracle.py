@@ -132,7 +132,7 @@ def test_what_is_no_loss(framework, loss, message):
 
 def test_a_scalar_loss_of_all_draws_is_refused(framework):
     oracle = framework.door.oracle(lambda value: framework.xp.sum(value**2))
-    with pytest.raises(ValueError, match="keep the first, that of the draws"):
+    with pytest.raises(ValueError, match="keep the first 1, of the draws"):
         rbgs.compare([GUMBEL_RAO], oracle, LOGITS[0, 0], draws=8, rng=0)
 
 

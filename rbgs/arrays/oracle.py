@@ -72,7 +72,7 @@ def check_loss_shape(name: str, loss: Array, value: Array, axis: int, leading: i
     shape.pop(axis)
     batch, found = tuple(shape), tuple(loss.shape)
     if batch[: len(found)] != found or len(found) < leading:
-        draws = "; keep the first, that of the draws: no mean over them" if leading else ""
+        draws = f"; keep the first {leading}, of the draws: no mean over them" if leading else ""
         raise ValueError(
             f"{name} has shape {found} for a value whose batch is {batch}: a loss has the axes of "
             f"the batch, without the last ones if all variables along them share it{draws}"
