@@ -1,8 +1,10 @@
 """Every estimator of the library on three problems: bias, variance, cost, and what each asks for.
 
-Temperatures are those of least mean squared error on each problem, as `rbgs.tune` finds them.
+Temperatures are those of least mean squared error on each problem, as `rbgs.tune` finds them; those
+in a name are fixed. The tables are those of docs/estimators.md.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -18,20 +20,21 @@ from benchmarks.output.figures import panels, save
 from benchmarks.output.progress import steps_left
 from benchmarks.output.tables import Table
 from rbgs.evaluation.comparison import overall
-from rbgs.evaluation.text import with_error
 
 BASE = "ST-GS"
 _ROUNDING = 1e-20
-COLUMNS = ("bias²", "variance", "MSE", "bias² + var × evals", f"time / {BASE}")
+COLUMNS = ("bias²", "variance", "MSE", "by evals", "time")
+FIXED = {"GR, τ = 0.5": 0.5, "GR, τ = 0.1": 0.1, "GR, τ = 0": 0.0}  # temperatures
 Oracle = Callable[[np.ndarray], Any]
 
 
 class Problem(NamedTuple):
-    """A loss with its logits, and a linear function fitted to it."""
+    """A loss with its logits, a linear function fitted to it, and the scale of its table."""
 
     oracle: Oracle
     logits: np.ndarray
     linear: Oracle
+    scale: float = 1.0
 
 
 def estimators(problem: Problem) -> dict[str, rbgs.Estimator]:
@@ -41,7 +44,7 @@ def estimators(problem: Problem) -> dict[str, rbgs.Estimator]:
         "ST": rbgs.StraightThrough(),
         BASE: rbgs.StraightThroughGumbelSoftmax(1.0),
         "GR": rbgs.GumbelRao(1.0),
-        "GR, τ = 0": rbgs.GumbelRao(0),
+        **{name: rbgs.GumbelRao(temperature) for name, temperature in FIXED.items()},
         "ReinMax": rbgs.ReinMax(),
         "ReinMax-Rao": rbgs.ReinMaxRao(1.0),
         "Gapped ST": rbgs.GappedStraightThrough(1.0),
@@ -57,9 +60,6 @@ def estimators(problem: Problem) -> dict[str, rbgs.Estimator]:
         "REBAR": rbgs.Rebar(eta=rbgs.RunningCoefficient()),
         "RELAX": rbgs.Relax(eta=rbgs.RunningCoefficient(), control_variate=problem.linear),
     }
-
-
-UNTUNED = ("GR, τ = 0",)
 
 
 def fitted(oracle: Oracle, logits: np.ndarray) -> Problem:
@@ -84,7 +84,7 @@ def fitted(oracle: Oracle, logits: np.ndarray) -> Problem:
 def quadratic() -> Problem:
     """Return the paper's quadratic programme at one point of the simplex."""
     problem = Quadratic.at(np.asarray(PROBABILITIES), np.asarray)
-    return fitted(problem, problem.logits)
+    return fitted(problem, problem.logits)._replace(scale=1e3)
 
 
 def cubic(n: int = 16) -> Problem:
@@ -162,8 +162,8 @@ def facts(estimator: rbgs.Estimator, problem: Problem) -> dict[str, str]:
         derivative = True
     state = [x for x in vars(estimator).values() if hasattr(x, "update")]
     return {
-        "derivative of f": "yes" if derivative else "no",
-        "f inside the simplex": "yes" if inside else "no",
+        "derivative": "yes" if derivative else "no",
+        "inside": "yes" if inside else "no",
         "state": ", ".join(sorted({type(x).__name__ for x in state})) or "none",
     }
 
@@ -181,7 +181,7 @@ def measured(
     found, labels = [], []
     for name, given in estimators(problem).items():
         estimator, label = given, name
-        if hasattr(given, "temperature") and name not in UNTUNED:
+        if hasattr(given, "temperature") and name not in FIXED:
             tuning = rbgs.tune(given, problem.oracle, problem.logits, draws=tuning_draws, rng=0)
             estimator, label = tuning.estimator, f"{name}, τ {shown(tuning)}"
         for state in vars(estimator).values():  # it settles
@@ -208,10 +208,18 @@ def times(problem: Problem, comparison: rbgs.Comparison, rounds: int) -> list[fl
     return [ratio(seconds[name], seconds[BASE]) for name in names]
 
 
+def concise(value: float, error: float) -> str:
+    """Format a number with its standard error in units of the last digit: 0.186(7)."""
+    if error == 0:
+        return f"{value:.4g}"
+    digits = max(0, -math.floor(math.log10(float(f"{error:.0e}"))))
+    return f"{value:z.{digits}f}({error * 10**digits:.0f})".replace("-", "−")
+
+
 def rows(
-    labels: list[str], comparison: rbgs.Comparison, seconds: list[float]
+    labels: list[str], comparison: rbgs.Comparison, seconds: list[float], scale: float
 ) -> dict[str, list[str]]:
-    """Return the cells of a problem's table."""
+    """Return the cells of a problem's table, squared lengths times the scale."""
     found = {}
     for label, moments, time in zip(labels, comparison, seconds, strict=True):
         mean = overall(moments)
@@ -219,10 +227,10 @@ def rows(
             found[label] = ["0"] * 4 + [f"{time:.1f}"]
             continue
         found[label] = [
-            with_error(mean.bias2, mean.bias2_se),
-            with_error(mean.variance, mean.variance_se),
-            with_error(mean.mse, mean.mse_se),
-            f"{mean.mse_per_evaluation:.3g}",
+            concise(scale * mean.bias2, scale * mean.bias2_se),
+            concise(scale * mean.variance, scale * mean.variance_se),
+            concise(scale * mean.mse, scale * mean.mse_se),
+            f"{scale * mean.mse_per_evaluation:.3g}",
             f"{time:.1f}",
         ]
     return found
@@ -246,35 +254,38 @@ def main(
     tables = []
     figure, axes = panels(len(PROBLEMS), 1, 6.0 * len(PROBLEMS))
     with steps_left() as progress:
-        first = quadratic()
-        task = progress.add_task("estimators", total=len(PROBLEMS) * len(estimators(first)))
+        task = progress.add_task("estimators", total=len(PROBLEMS) * len(estimators(quadratic())))
         asked: dict[str, dict[str, str]] = {}
+        biased: set[str] = set()
+        evaluations: dict[str, dict[str, None]] = {}  # a set with an order
         for ax, (title, make) in zip(axes.flat, PROBLEMS.items(), strict=True):
             problem = make()
             labels, comparison = measured(
                 problem, draws, tuning_draws, lambda: progress.advance(task)
             )
-            cells = rows(labels, comparison, times(problem, comparison, rounds))
+            seconds = times(problem, comparison, rounds)
             exact = rbgs.exact_gradient(problem.oracle, problem.logits)
             norm = np.mean(np.sum(exact.reshape(*comparison[0].mse.shape, -1) ** 2, axis=-1))
             heading = f"{title}; the gradient's squared norm is {norm:.4g}"
+            if problem.scale != 1:
+                heading += f"; figures times {problem.scale:g}"
+            cells = rows(labels, comparison, seconds, problem.scale)
             tables.append(as_table(heading, COLUMNS, cells))
             comparison.plot(ax, labels=labels)
             ax.set_title(title)
-            for (name, estimator), moments in zip(
-                estimators(problem).items(), comparison, strict=True
-            ):
-                before = asked.get(name, {"biased": "no", "evaluations": ""})
-                count = f"{before['evaluations']}, {moments.evaluations}".removeprefix(", ")
-                biased = "yes" if is_biased(moments) else before["biased"]
-                asked[name] = {
-                    "biased": biased,
-                    "evaluations": count,
-                    **facts(estimator, problem),
-                }
-    cells = {name: list(each.values()) for name, each in asked.items()}
-    columns = tuple(asked[BASE])
-    tables.insert(0, as_table("What each asks for; evaluations on each problem", columns, cells))
+            named = estimators(problem).items()
+            for (name, estimator), moments in zip(named, comparison, strict=True):
+                asked[name] = facts(estimator, problem)
+                evaluations.setdefault(name, {})[str(moments.evaluations)] = None
+                if is_biased(moments):
+                    biased.add(name)
+    cells = {
+        name: ["yes" if name in biased else "no", ", ".join(evaluations[name]), *each.values()]
+        for name, each in asked.items()
+        if name not in FIXED
+    }
+    columns = ("biased", "evaluations", *asked[BASE])
+    tables.insert(0, as_table("What each asks for", columns, cells))
     save(figure, out / "compare.png")
     (out / "compare.md").write_text("\n".join(map(str, tables)))
     for table in tables:
