@@ -120,7 +120,11 @@ def _write_beside(ax: Any, points: Sequence[_Point]) -> None:
         dots.append(dot)
         taken += [(left - 3, y - 3, right + 3, y + 3), (x - 3, bottom - 3, x + 3, top + 3)]
     for point, dot in zip(points, dots, strict=True):
-        options = {"textcoords": "offset points", "fontsize": "small", "color": point.colour}
+        options: dict[str, Any] = {
+            "textcoords": "offset points",
+            "fontsize": "small",
+            "color": point.colour,
+        }
         at = (point.x, point.y)
         text = ax.annotate(point.name, at, (0, 0), **options)
         distance, box = _free(dot, text.get_window_extent().size, pixels, room, taken)
