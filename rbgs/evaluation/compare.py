@@ -9,7 +9,7 @@ from rbgs.evaluation.comparison import Comparison
 from rbgs.evaluation.measurement import Measurement
 
 
-@instead_of(dim="axis", generator="rng", key="rng")
+@instead_of(dim="axis", generator="rng", key="rng", seed="rng")
 def compare(
     estimators: Sequence[Estimator],
     oracle: Oracle,
