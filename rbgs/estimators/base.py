@@ -17,13 +17,13 @@ class Estimator(Drawing):
 
     Logits :math:`\theta` ``(..., n)`` of n categories have the probabilities
     :math:`p = \operatorname{softmax}(\theta)`, and the outcome
-    :math:`D \sim \operatorname{Cat}(p)` is one-hot. Estimated is, for a loss f,
+    :math:`D \sim \operatorname{Cat}(p)` is one-hot. For a loss f it estimates
 
     .. math:: \nabla_\theta E[f(D)] = E\Big[f(D) \nabla_\theta \log p(D)
         + \frac{\partial f(D)}{\partial \theta}\Big]
 
-    (eq. 2), either from values of f, or by a symmetric operator A, made for each outcome, that
-    takes the gradient of f for D to one for the logits.
+    (Paulus et al. 2021, eq. 2), either from values of f, or by a symmetric operator A, made for
+    each outcome, that takes the gradient of f for D to one for the logits.
 
     Of the first kind, from values, are :class:`~rbgs.Reinforce`, :class:`~rbgs.DisARM`,
     :class:`~rbgs.Vimco`, :class:`~rbgs.IndeCateR`, :class:`~rbgs.MuProp`, :class:`~rbgs.Rebar` and
@@ -132,8 +132,9 @@ class Estimator(Drawing):
         The value is the one-hot :math:`D \sim \operatorname{Cat}(\operatorname{softmax}(\theta))`
         (or relaxed, for :class:`~rbgs.GumbelSoftmax`), the derivative a symmetric operator
 
-        .. math:: A = \sum_m w_m J_\tau(s_m), \quad
-            J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau
+        .. math::
+            & A = \sum_m w_m J_\tau(s_m), \\
+            & J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau
 
         over points :math:`s_m` of the simplex and weights :math:`w_m` that are the estimator's
         (Paulus et al. 2021, eq. 4 to 10). Estimators from values of the loss have none.
