@@ -33,7 +33,8 @@ class Estimator(Drawing):
     :class:`~rbgs.ReinMaxRao`, :class:`~rbgs.GappedStraightThrough` and :class:`~rbgs.Systematic`.
 
     In a framework, :func:`rbgs.torch.sample` or :func:`rbgs.jax.sample` takes one of the second
-    kind, :func:`rbgs.torch.expectation` or :func:`rbgs.jax.expectation` any.
+    kind, except Systematic; :func:`rbgs.torch.expectation` or :func:`rbgs.jax.expectation` takes
+    any.
 
     Notes
     -----
