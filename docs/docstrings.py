@@ -15,6 +15,8 @@ that is missing, and so an error of the build,
 Public are the names in an ``__all__``, and the methods and properties of their classes that begin
 without an underscore; those inherited from a public class are described there. The methods of a
 structure are called by estimators alone.
+
+Beside it, titles that are names may break after a dot.
 """
 
 import dataclasses
@@ -123,7 +125,14 @@ def check(_: Any, env: Any) -> None:
                 logger.warning("%s: %s", name, fault)
 
 
+def break_title(_app: Any, _page: str, _template: str, context: dict[str, Any], _: Any) -> None:
+    """Let the name that is a page's title break after its dots, on a narrow screen."""
+    name, body = re.compile(r"(?<=<h1>)rbgs[\w.]+"), context.get("body", "")
+    context["body"] = name.sub(lambda found: found[0].replace(".", ".<wbr>"), body)
+
+
 def setup(app: Any) -> dict[str, bool]:
-    """Have Sphinx run the check."""
+    """Have Sphinx run the check, and break titles."""
     app.connect("env-check-consistency", check)
+    app.connect("html-page-context", break_title)
     return {"parallel_read_safe": True}

@@ -205,8 +205,9 @@ class Draw(AnyDraw):
     def jvp(self, tangent: Array) -> Array:
         r"""Return the Jacobian-vector product of the value for a tangent of the logits.
 
-        .. math:: A v = \sum_m w_m J_\tau(s_m) v, \quad
-            J_\tau(s) v = (s \circ v - s \langle s, v \rangle) / \tau
+        .. math::
+            & A v = \sum_m w_m J_\tau(s_m) v, \\
+            & J_\tau(s) v = (s \circ v - s \langle s, v \rangle) / \tau
 
         with the estimator's points :math:`s_m` and weights :math:`w_m` (Paulus et al. 2021, eq. 4
         to 10): the derivative forward, along a tangent v.
@@ -240,8 +241,9 @@ class Draw(AnyDraw):
     def vjp(self, cotangent: Array) -> Array:
         r"""Return the gradient estimate for the logits from the loss's gradient for the value.
 
-        .. math:: A g = \sum_m w_m J_\tau(s_m) g, \quad
-            J_\tau(s) g = (s \circ g - s \langle s, g \rangle) / \tau
+        .. math::
+            & A g = \sum_m w_m J_\tau(s_m) g, \\
+            & J_\tau(s) g = (s \circ g - s \langle s, g \rangle) / \tau
 
         with the estimator's points :math:`s_m` and weights :math:`w_m` (Paulus et al. 2021, eq. 4
         to 10), for the gradient :math:`g = \partial f / \partial D` of the loss.

@@ -33,6 +33,12 @@ def test_methods_count_and_those_described_elsewhere_do_not():
     assert inherited.isdisjoint(public)
 
 
+def test_the_base_class_names_every_estimator():
+    classes = [x for x in map(rbgs.__dict__.get, rbgs.__all__) if isinstance(x, type)]
+    names = {x.__name__ for x in classes if issubclass(x, rbgs.Estimator)} - {"Estimator"}
+    assert {name for name in names if f"`~rbgs.{name}`" not in rbgs.Estimator.__doc__} == set()
+
+
 def without(text, section):
     """Return a docstring without one of its sections."""
     lines = inspect.cleandoc(text).splitlines()

@@ -84,7 +84,7 @@ def test_the_names_of_the_arguments_are_those_of_the_door(door):
     of_rng = {"torch": "generator", "jax": "key", "autograd": "rng", "dask": "key"}[door]
     given = arguments(door, array_of(door, LOGITS))
     given = (given[0], given[-1]) if door != "jax" else given
-    for wrong in {"rng", "generator", "key"} - {of_rng}:
+    for wrong in {"rng", "generator", "key", "seed"} - {of_rng}:
         with pytest.raises(TypeError, match=f"sample has no {wrong}=: it is {of_rng}= here"):
             sample(*given, **{wrong: 0})
     right, wrong = ("dim", "axis") if door == "torch" else ("axis", "dim")

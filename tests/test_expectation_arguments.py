@@ -80,7 +80,7 @@ def test_logits_of_another_library_or_dtype(framework):
 def test_names_of_other_doors(framework):
     of_rng = {"torch": "generator", "jax": "key", "autograd": "rng"}[framework.name]
     right, other = ("dim", "axis") if framework.name == "torch" else ("axis", "dim")
-    for wrong in {"rng", "generator", "key"} - {of_rng}:
+    for wrong in {"rng", "generator", "key", "seed"} - {of_rng}:
         with pytest.raises(TypeError, match=f"has no {wrong}=: it is {of_rng}= here"):
             framework.door.expectation(REINFORCE, lambda value: value, LOGITS, **{wrong: 0})
     with pytest.raises(TypeError, match=f"expectation has no {other}=: it is {right}= here"):

@@ -24,7 +24,7 @@ from rbgs.estimators.base import Estimator, check_estimator
 from rbgs.random.source import check_source
 
 
-@instead_of(dim="axis", generator="rng", key="rng")
+@instead_of(dim="axis", generator="rng", key="rng", seed="rng")
 def expectation(
     estimator: Estimator,
     loss: Loss,
@@ -40,6 +40,11 @@ def expectation(
     logits is :meth:`rbgs.Estimator.gradient`; that for all else that the loss depends on, such as
     the parameters of a decoder, or the logits where the loss uses them directly, is autograd's own:
     the two terms of :math:`\nabla E[f(D)]` (Paulus et al. 2021, eq. 2).
+
+    .. warning::
+        Return one loss for each example. A ``mean()`` or ``sum()`` over the batch inside of
+        ``loss`` makes all examples share one loss, and the variance of an estimator from values of
+        the loss then grows with the batch. Average the result instead.
 
     Parameters
     ----------

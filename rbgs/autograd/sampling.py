@@ -13,7 +13,7 @@ from rbgs.draw import Draw
 from rbgs.estimators.base import Estimator
 
 
-@instead_of(dim="axis", generator="rng", key="rng")
+@instead_of(dim="axis", generator="rng", key="rng", seed="rng")
 def sample(
     estimator: Estimator,
     logits: Any,

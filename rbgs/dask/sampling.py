@@ -18,7 +18,7 @@ from rbgs.estimators.base import Estimator
 from rbgs.random.key import Key
 
 
-@instead_of(dim="axis", rng="key", generator="key")
+@instead_of(dim="axis", rng="key", generator="key", seed="key")
 def sample(
     estimator: Estimator,
     logits: da.Array,
@@ -112,7 +112,7 @@ def sample(
     return LazyDraw(type(estimator).__name__, block, tuple(operands), logits, axis, of_index)
 
 
-@instead_of(dim="axis", rng="key", generator="key")
+@instead_of(dim="axis", rng="key", generator="key", seed="key")
 def noise(estimator: Estimator, logits: da.Array, key: Key, *, axis: int = -1) -> da.Array:
     r"""Draw the noise of :meth:`rbgs.Estimator.noise`, lazily.
 

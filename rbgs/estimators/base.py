@@ -17,17 +17,30 @@ class Estimator(Drawing):
 
     Logits :math:`\theta` ``(..., n)`` of n categories have the probabilities
     :math:`p = \operatorname{softmax}(\theta)`, and the outcome
-    :math:`D \sim \operatorname{Cat}(p)` is one-hot. Estimated is, for a loss f,
+    :math:`D \sim \operatorname{Cat}(p)` is one-hot. For a loss f it estimates
 
     .. math:: \nabla_\theta E[f(D)] = E\Big[f(D) \nabla_\theta \log p(D)
         + \frac{\partial f(D)}{\partial \theta}\Big]
 
-    (eq. 2), either from values of f, or by a symmetric operator A, made for each outcome, that
-    takes the gradient of f for D to one for the logits.
+    (Paulus et al. 2021, eq. 2), either from values of f, or by a symmetric operator A, made for
+    each outcome, that takes the gradient of f for D to one for the logits.
 
-    A subclass is a frozen dataclass of hyperparameters, with ``eq=False`` and ``repr=False``. It is
-    hashable, and so a static argument under ``jax.jit``, unless one of them is an array. Two are
-    equal if all that matters is, arrays element by element.
+    Of the first kind, from values, are :class:`~rbgs.Reinforce`, :class:`~rbgs.DisARM`,
+    :class:`~rbgs.Vimco`, :class:`~rbgs.IndeCateR`, :class:`~rbgs.MuProp`, :class:`~rbgs.Rebar` and
+    :class:`~rbgs.Relax`. Of the second, whose samples carry a gradient, are
+    :class:`~rbgs.GumbelRao`, :class:`~rbgs.StraightThroughGumbelSoftmax`,
+    :class:`~rbgs.StraightThrough`, :class:`~rbgs.GumbelSoftmax`, :class:`~rbgs.ReinMax`,
+    :class:`~rbgs.ReinMaxRao`, :class:`~rbgs.GappedStraightThrough` and :class:`~rbgs.Systematic`.
+
+    In a framework, :func:`rbgs.torch.sample` or :func:`rbgs.jax.sample` takes one of the second
+    kind, except Systematic; :func:`rbgs.torch.expectation` or :func:`rbgs.jax.expectation` takes
+    any.
+
+    Notes
+    -----
+    An estimator holds its hyperparameters and nothing else. Two are equal if all that matters is,
+    arrays element by element. It is hashable, and so a static argument under ``jax.jit``, unless it
+    holds an array. A new one is a frozen dataclass with ``eq=False`` and ``repr=False``.
 
     References
     ----------
@@ -36,15 +49,23 @@ class Estimator(Drawing):
 
     Examples
     --------
-    >>> import rbgs
+    A sample, and the gradient of a loss for the logits from the one for the value:
+
+    >>> import numpy as np, rbgs
     >>> estimator = rbgs.GumbelRao(temperature=1)
-    >>> isinstance(estimator, rbgs.Estimator)
-    True
+    >>> draw = estimator.sample(np.zeros((5, 3)), rng=0)
+    >>> draw.value[0]
+    array([0., 0., 1.])
+    >>> draw.vjp(2 * (draw.value - 0.5)).shape
+    (5, 3)
+
+    Equal hyperparameters make equal estimators:
+
     >>> estimator == rbgs.GumbelRao(1.0), estimator == rbgs.GumbelRao(0.5)
     (True, False)
     """
 
-    @instead_of(dim="axis", generator="rng", key="rng")
+    @instead_of(dim="axis", generator="rng", key="rng", seed="rng")
     @with_own_settings
     def noise(self, logits: Array, rng: Generator, *, axis: int = -1) -> Array:
         r"""Draw the noise that makes :meth:`sample` a pure function.
@@ -96,7 +117,7 @@ class Estimator(Drawing):
         like = xp.astype(logits, wide_dtype(logits), copy=False)
         return self._drawn(rng, self._noise_shape(logits.shape, axis), like)
 
-    @instead_of(dim="axis", generator="rng", key="rng")
+    @instead_of(dim="axis", generator="rng", key="rng", seed="rng")
     def sample(
         self,
         logits: Array,
@@ -112,8 +133,9 @@ class Estimator(Drawing):
         The value is the one-hot :math:`D \sim \operatorname{Cat}(\operatorname{softmax}(\theta))`
         (or relaxed, for :class:`~rbgs.GumbelSoftmax`), the derivative a symmetric operator
 
-        .. math:: A = \sum_m w_m J_\tau(s_m), \quad
-            J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau
+        .. math::
+            & A = \sum_m w_m J_\tau(s_m), \\
+            & J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau
 
         over points :math:`s_m` of the simplex and weights :math:`w_m` that are the estimator's
         (Paulus et al. 2021, eq. 4 to 10). Estimators from values of the loss have none.
@@ -183,7 +205,7 @@ class Estimator(Drawing):
         index = self._structure.restored_index(rows, outcome)
         return Draw(value, index, type(self).__name__, operator, rows)
 
-    @instead_of(dim="axis", generator="rng", key="rng")
+    @instead_of(dim="axis", generator="rng", key="rng", seed="rng")
     def gradient(
         self,
         oracle: Oracle,

@@ -24,8 +24,9 @@ class DisARM(ScoreFunctionEstimator):
     the first category with :math:`u_k < s_k`, the second one the first with :math:`1 - u_k < s_k`.
     The estimate is
 
-    .. math:: \tfrac{1}{2} w (f(D) - f(D')) (D - D'), \quad
-        w = \max(s_k, 1 - s_k) \prod_{l < k} \frac{(1 - s_l)^2}{1 - 2 s_l}
+    .. math::
+        & \tfrac{1}{2} w (f(D) - f(D')) (D - D'), \\
+        & w = \max(s_k, 1 - s_k) \prod_{l < k} \frac{(1 - s_l)^2}{1 - 2 s_l}
 
     with D and D' the two draws, f the loss, and k the place where the first of them ends. Each
     variable that shares the loss has a pair and a weight of its own. The two draws lie along a new

@@ -21,8 +21,9 @@ class GappedStraightThrough(Estimator):
     For logits :math:`\theta` ``(..., n)`` the value is the one-hot
     :math:`D \sim \operatorname{Cat}(\operatorname{softmax}(\theta))`, its derivative
 
-    .. math:: J_\tau(\operatorname{softmax}((\theta + m_1 - m_2) / \tau)), \quad
-        J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau,
+    .. math::
+        & J_\tau(\operatorname{softmax}((\theta + m_1 - m_2) / \tau)), \\
+        & J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau,
 
     with :math:`m_1 = (\max_j \theta_j - \theta) \circ D` and
     :math:`m_2 = \max(0, \theta - \max_j \theta_j + \textit{gap}) \circ (1 - D)`, both constants: as

@@ -26,11 +26,13 @@ class GumbelRao(Estimator):
     For logits :math:`\theta` ``(..., n)``, :math:`p = \operatorname{softmax}(\theta)` and iid
     Gumbels G the value is the one-hot :math:`D \sim \operatorname{Cat}(p)`, its derivative
 
-    .. math:: E[J_\tau(\operatorname{softmax}((\theta + G) / \tau)) \mid D], \quad
-        J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau
+    .. math::
+        & E[J_\tau(\operatorname{softmax}((\theta + G) / \tau)) \mid D], \\
+        & J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau
 
-    (eq. 7), or the average over K Gumbel vectors drawn given D (eq. 9 and 10). Mean and bias are
-    those of :class:`~rbgs.StraightThroughGumbelSoftmax`, for one evaluation of the loss.
+    (Paulus et al. 2021, eq. 7), or the average over K Gumbel vectors drawn given D (eq. 9 and 10).
+    The loss is evaluated once, whatever K is. The mean of the gradient, and so its bias, is that of
+    :class:`~rbgs.StraightThroughGumbelSoftmax`; the variance is lower.
 
     Parameters
     ----------
@@ -39,10 +41,12 @@ class GumbelRao(Estimator):
         the batch. The number 0 is the limit :math:`\tau \to 0` in closed form,
         :math:`2 J_1(\frac{1}{2}(p + D)) - \frac{1}{2} J_1(p)`, which needs no samples.
     samples : int, optional
-        The paper's K, at least 1; not used at temperature 0 or with ``sampling="exact"``. By
-        default 16, and 8 from 64 categories on: there 16 lower the variance of the estimate, that
-        of the outcome with it, by 1 to 9 % for 1.2 to 1.4 times the time, and 4 raise it by up to
-        25 % for 0.7 to 0.9 times (``python -m benchmarks.measurements.defaults``).
+        The paper's K, at least 1: how many Gumbel vectors the derivative is averaged over. With
+        more, the variance is lower and the gradient takes longer. By default 16, and 8 from 64
+        categories on. There, compared with 8, 16 take 1.2 to 1.4 times as long for a variance that
+        is 1 to 9 % lower; 4 take 0.7 to 0.9 times as long, but the variance is up to 25 % higher
+        (``python -m benchmarks.measurements.defaults``). Without effect at temperature 0 and with
+        ``sampling="exact"``.
     sampling : {"lattice", "monte_carlo", "exact"}
         ``"lattice"`` spreads the K points evenly, moved by one random shift a row.
         ``"monte_carlo"`` draws them independently, as the paper does.
@@ -99,7 +103,27 @@ class GumbelRao(Estimator):
 
     Examples
     --------
+    A sample, and the gradient of the loss :math:`(D - t)^2`, summed, for the logits:
+
     >>> import numpy as np, rbgs
+    >>> logits = np.asarray([[0.5, 1.0, -0.5], [0.0, 0.0, 2.0]])
+    >>> target = np.asarray([0.1, 0.2, 0.7])
+    >>> draw = rbgs.GumbelRao(temperature=0.5).sample(logits, rng=3)
+    >>> draw.value
+    array([[1., 0., 0.],
+           [0., 0., 1.]])
+    >>> gradient = draw.vjp(2 * (draw.value - target))
+    >>> gradient.shape
+    (2, 3)
+
+    In PyTorch the sample is a tensor, and ``backward`` finds that gradient:
+
+    >>> import torch, rbgs.torch
+    >>> value = rbgs.torch.sample(rbgs.GumbelRao(0.5), torch.zeros(2, 3, requires_grad=True))
+    >>> ((value - torch.tensor(target)) ** 2).sum().backward()
+
+    The expectation itself, for the outcome 0:
+
     >>> logits = np.asarray([0.3, -0.7])
     >>> exact = rbgs.GumbelRao(temperature=0.5, sampling="exact").sample(logits, index=0)
     >>> exact.jacobian().round(6)

@@ -130,7 +130,7 @@ class Rebar(ScoreFunctionEstimator):
         plain = self._score(outcome, loss.answer.loss)
         return plain, self._score(outcome, found.loss) - pathwise + conditional
 
-    @instead_of(dim="axis", generator="rng", key="rng")
+    @instead_of(dim="axis", generator="rng", key="rng", seed="rng")
     def gradient_with_eta(
         self,
         oracle: Oracle,

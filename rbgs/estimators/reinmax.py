@@ -23,8 +23,10 @@ class ReinMax(Estimator):
     For logits :math:`\theta` ``(..., n)`` and :math:`p = \operatorname{softmax}(\theta)` the value
     is the one-hot :math:`D \sim \operatorname{Cat}(p)`, its derivative
 
-    .. math:: 2 J_1\big(\tfrac{1}{2}(\operatorname{softmax}(\theta / \tau) + D)\big)
-        - \tfrac{1}{2} J_1(p), \quad J_1(s) = \operatorname{diag}(s) - s s^\top:
+    .. math::
+        & 2 J_1\big(\tfrac{1}{2}(\operatorname{softmax}(\theta / \tau) + D)\big)
+        - \tfrac{1}{2} J_1(p), \\
+        & J_1(s) = \operatorname{diag}(s) - s s^\top:
 
     Heun's method in the place of the first-order one of :class:`~rbgs.StraightThrough`. It is exact
     for a loss that is quadratic in each variable.
@@ -83,8 +85,10 @@ class ReinMaxRao(Estimator):
     For logits :math:`\theta` ``(..., n)``, :math:`p = \operatorname{softmax}(\theta)` and iid
     Gumbels G the value is the one-hot :math:`D \sim \operatorname{Cat}(p)`, its derivative
 
-    .. math:: 2 E[J_\tau(\operatorname{softmax}((\log q + G) / \tau)) \mid D]
-        - \tfrac{1}{2} J_1(p), \quad J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau
+    .. math::
+        & 2 E[J_\tau(\operatorname{softmax}((\log q + G) / \tau)) \mid D]
+        - \tfrac{1}{2} J_1(p), \\
+        & J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau
 
     with :math:`q = \frac{1}{2}(p + D)` (eq. 17, its second term taken at :math:`\theta`). It has
     more bias and less variance than :class:`~rbgs.ReinMax`.

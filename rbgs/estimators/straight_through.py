@@ -16,8 +16,9 @@ class StraightThrough(Estimator):
     For logits :math:`\theta` ``(..., n)`` the value is the one-hot
     :math:`D \sim \operatorname{Cat}(\operatorname{softmax}(\theta))`, its derivative
 
-    .. math:: J_\tau(\operatorname{softmax}(\theta / \tau)), \quad
-        J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau.
+    .. math::
+        & J_\tau(\operatorname{softmax}(\theta / \tau)), \\
+        & J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau.
 
     The derivative does not depend on the outcome.
 
@@ -74,8 +75,9 @@ class StraightThroughGumbelSoftmax(Estimator):
     For logits :math:`\theta` ``(..., n)`` and iid Gumbels G the value is the one-hot D of
     :math:`\arg\max_j (\theta_j + G_j)`, its derivative
 
-    .. math:: J_\tau(\operatorname{softmax}((\theta + G) / \tau)), \quad
-        J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau,
+    .. math::
+        & J_\tau(\operatorname{softmax}((\theta + G) / \tau)), \\
+        & J_\tau(s) = (\operatorname{diag}(s) - s s^\top) / \tau,
 
     with the same Gumbels. It is what ``torch.nn.functional.gumbel_softmax(hard=True)`` computes;
     :class:`~rbgs.GumbelRao` has the same mean and less variance.

@@ -9,7 +9,7 @@ from rbgs.evaluation.comparison import Comparison
 from rbgs.evaluation.measurement import Measurement
 
 
-@instead_of(dim="axis", generator="rng", key="rng")
+@instead_of(dim="axis", generator="rng", key="rng", seed="rng")
 def compare(
     estimators: Sequence[Estimator],
     oracle: Oracle,
@@ -30,9 +30,9 @@ def compare(
 
     .. math::
 
-        \operatorname{variance} = \frac{1}{T - 1} \sum_t |g_t - \bar g|^2, \quad
-        \operatorname{bias}^2 = |\bar g - \nabla|^2 - \frac{\operatorname{variance}}{T}, \quad
-        \operatorname{mse} = \operatorname{bias}^2 + \operatorname{variance},
+        & \operatorname{variance} = \frac{1}{T - 1} \sum_t |g_t - \bar g|^2, \\
+        & \operatorname{bias}^2 = |\bar g - \nabla|^2 - \frac{\operatorname{variance}}{T}, \\
+        & \operatorname{mse} = \operatorname{bias}^2 + \operatorname{variance},
 
     all three unbiased. Standard errors are the jackknife's over 64 groups of draws; where the bias
     is zero, that of its square is too large, by a factor of up to :math:`\sqrt 2`. The moments are

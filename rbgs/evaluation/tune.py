@@ -122,7 +122,7 @@ class Tuning:
         return ax
 
 
-@instead_of(dim="axis", generator="rng", key="rng")
+@instead_of(dim="axis", generator="rng", key="rng", seed="rng")
 def tune(
     estimator: Estimator,
     oracle: Oracle,

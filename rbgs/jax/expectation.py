@@ -28,7 +28,7 @@ from rbgs.jax.sampling import check_array, refuse_derivative, sample, to_jax
 from rbgs.random.source import check_source
 
 
-@instead_of(dim="axis", rng="key", generator="key")
+@instead_of(dim="axis", rng="key", generator="key", seed="key")
 def expectation(
     estimator: Estimator,
     key: Generator,
@@ -45,6 +45,11 @@ def expectation(
     the parameters of a decoder, or the logits where the loss uses them directly, is JAX's own: the
     two terms of :math:`\nabla E[f(D)]` (Paulus et al. 2021, eq. 2). It works under ``grad``,
     ``jvp``, ``vmap``, ``jit``, ``scan`` and ``checkpoint``.
+
+    .. warning::
+        Return one loss for each example. A ``mean()`` or ``sum()`` over the batch inside of
+        ``loss`` makes all examples share one loss, and the variance of an estimator from values of
+        the loss then grows with the batch. Average the result instead.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ INSTEAD = "rbgs.jax.expectation(estimator, key, loss, logits)"
 SAMPLE = "rbgs.jax.sample(estimator, key, logits)"
 
 
-@instead_of(dim="axis", rng="key", generator="key")
+@instead_of(dim="axis", rng="key", generator="key", seed="key")
 def sample(
     estimator: Estimator,
     key: Generator,

@@ -33,7 +33,7 @@ from rbgs.torch.oracle import Loss, detached, with_derivative
 from rbgs.torch.sampling import check_tensor, sample
 
 
-@instead_of(axis="dim", rng="generator", key="generator")
+@instead_of(axis="dim", rng="generator", key="generator", seed="generator")
 def expectation(
     estimator: Estimator,
     loss: Loss,
@@ -49,6 +49,11 @@ def expectation(
     logits is :meth:`rbgs.Estimator.gradient`; that for all else that the loss depends on, such as
     the parameters of a decoder, or the logits where the loss uses them directly, is PyTorch's own:
     the two terms of :math:`\nabla E[f(D)]` (Paulus et al. 2021, eq. 2).
+
+    .. warning::
+        Return one loss for each example. A ``mean()`` or ``sum()`` over the batch inside of
+        ``loss`` makes all examples share one loss, and the variance of an estimator from values of
+        the loss then grows with the batch. Average the result instead.
 
     Parameters
     ----------

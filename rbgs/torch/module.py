@@ -97,7 +97,13 @@ class Sampler(torch.nn.Module):
             )
         self.estimator = replace(self.estimator, temperature=temperature)
 
-    @instead_of(rng="generator", key="generator")
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "temperature":  # also where Module would register it, a Parameter
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    @instead_of(rng="generator", key="generator", seed="generator")
     def forward(
         self,
         logits: Tensor,

@@ -21,7 +21,7 @@ from rbgs.torch.modes import is_transformed, refuse_kinds, refuse_transformation
 INSTEAD = "rbgs.torch.expectation(estimator, loss, logits)"
 
 
-@instead_of(axis="dim", rng="generator", key="generator")
+@instead_of(axis="dim", rng="generator", key="generator", seed="generator")
 def sample(
     estimator: Estimator,
     logits: Tensor,
@@ -39,9 +39,9 @@ def sample(
     of its draw (Paulus et al. 2021, eq. 4 to 10): :meth:`rbgs.Draw.vjp` in the backward pass,
     :meth:`rbgs.Draw.jvp` in forward mode.
 
-    It works with ``torch.func.grad``, ``vjp``, ``jvp``, ``linearize``, ``vmap``,
-    ``jacrev`` and ``jacfwd``, with what traces or records operations, under autocast (computed in
-    float32) and in ``torch.compile(fullgraph=True)``.
+    It works with ``torch.func.grad``, ``vjp``, ``jvp``, ``linearize``, ``vmap``, ``jacrev`` and
+    ``jacfwd``, in ``torch.compile(fullgraph=True)``, under autocast (computed in float32), and
+    where the operations themselves are traced or recorded, as by ``torch.jit.trace``.
 
     Parameters
     ----------
@@ -86,20 +86,25 @@ def sample(
     -----
     Until the backward pass are kept up to 8 bytes a category (16 in double precision) and 24 bytes
     a row, for any number of samples. The logits, the noise and the value may be overwritten before.
-    Under ``torch.utils.checkpoint`` a ``torch.Generator`` has moved on when the value is computed
-    again, to another gradient; None, a :class:`~rbgs.Key` and an int seed draw the same again.
+
+    ``torch.utils.checkpoint`` calls the function a second time in the backward pass. Leave
+    ``generator`` out there, or pass a :class:`~rbgs.Key` or an int seed: they draw the same sample
+    again. A ``torch.Generator`` does not, since the first call has advanced it: the gradient would
+    be that of another sample.
 
     Under ``torch.vmap`` the random numbers of ``generator=None`` follow its ``randomness`` flag.
 
     Under ``torch.compile`` sizes and a float temperature may change from call to call. There are
     further programs only where the mathematics differs: at temperatures up to 0.3, 0.5, 1, 2 and
     above. A temperature that is a tensor has one program for all values. The length of a program
-    depends neither on the batch nor, above 128, on the number of samples. A program of
-    ``torch.export`` has the value without its derivative, and one of ``torch.jit.trace`` cannot be
-    saved: so it is for all functions with a derivative of their own.
+    depends neither on the batch nor, above 128, on the number of samples. As for
+    every function with a derivative of its own, what ``torch.export`` returns computes the value
+    alone, without the derivative, and what ``torch.jit.trace`` returns cannot be saved.
 
     Examples
     --------
+    A sample is one-hot, and a loss of it has a gradient for the logits:
+
     >>> import rbgs, rbgs.torch, torch
     >>> logits = torch.zeros(2, 3, requires_grad=True)
     >>> generator = torch.Generator().manual_seed(0)
@@ -147,7 +152,14 @@ def check_tensor(logits: Any) -> None:
     check_kind(logits, Tensor, "rbgs.torch", convert, make)
 
 
-@instead_of(axis="dim", rng="generator", key="generator")
+@instead_of(
+    axis="dim",
+    rng="generator",
+    key="generator",
+    seed="generator",
+    temperature="tau",
+    num_samples="samples",
+)
 def gumbel_softmax(
     logits: Tensor,
     tau: float | Tensor = 1,
