@@ -145,3 +145,12 @@ def test_a_part_that_fails_is_an_error(threads):
     result = jax.ShapeDtypeStruct((3, 1000), "float32")
     with pytest.raises(RuntimeError, match="no memory is left"):
         jax.ffi.ffi_call(xla.target(without_memory), result)(plan).block_until_ready()
+
+
+def test_the_version_is_told_to_an_xla_without_an_interface():
+    """As that of JAX 0.6 asks: the process would end if the address were followed."""
+    metadata = np.full(5, -1, np.int64)
+    extension = np.asarray([32, 1, 0, metadata.ctypes.data])
+    frame = np.asarray([88, extension.ctypes.data, 0, 0])
+    assert xla.version(frame.ctypes.data) == 0
+    assert metadata.view(np.int32)[6:9].tolist() == [0, 1, 0]
