@@ -81,6 +81,7 @@ class OneHotCategorical(OneHotCategoricalOfTorch):
 
     arg_constraints = {"logits": constraints.real_vector}  # noqa: RUF012  as the base class has it
     has_rsample = True
+    _validate_args: bool
 
     def __init__(
         self,
