@@ -25,10 +25,16 @@ from rbgs.jax.sampling import INSTEAD, SAMPLE, check_array, sample, to_jax
 __all__ = ["OneHotCategorical"]
 
 
-class _OneHot(constraints.multinomial):
+class _OneHot(constraints.ParameterFreeConstraint):
     """One-hot vectors, not called discrete: of that NumPyro warns as if it had no derivative."""
 
-    is_discrete = False
+    event_dim = 1
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return ((x == 0) | (x == 1)).all(axis=-1) & (x.sum(axis=-1) == 1)
+
+    def feasible_like(self, prototype: jax.Array) -> jax.Array:
+        return jax.numpy.zeros_like(prototype).at[..., 0].set(1)
 
 
 class OneHotCategorical(Distribution):
@@ -85,7 +91,7 @@ class OneHotCategorical(Distribution):
 
     # Those of NumPyro have no place for -inf; what is checked is in validate_args.
     arg_constraints = {"logits": constraints.dependent}  # noqa: RUF012  as the base class has it
-    support = _OneHot(1)
+    support = _OneHot()
     reparametrized_params = ["logits"]  # noqa: RUF012
     pytree_data_fields = ("logits", "_temperature")
     pytree_aux_fields = ("_estimator",)

@@ -69,6 +69,15 @@ def log_probabilities(logits: Array, mask: Array | None = None, unimix: float = 
     return xp.astype(xp.where(allowed, found, forbidden), logits.dtype, copy=False)
 
 
+def _check_categories(name: str, x: Array, log_probs: Array) -> None:
+    """Raise unless the last axis is as long: one of size 1 would broadcast."""
+    n = log_probs.shape[-1]
+    if tuple(x.shape[-1:]) != (n,):
+        raise ValueError(
+            f"{name} has shape {tuple(x.shape)}; its last axis must be that of the {n} categories"
+        )
+
+
 def _allowed(log_probs: Array) -> tuple[Array, Array]:
     """Return where categories are allowed (or NaN), and the log-probabilities, elsewhere 0."""
     allowed = log_probs != -math.inf
@@ -82,6 +91,7 @@ def log_prob(log_probs: Array, value: Array) -> Array:
     Its derivative for the value, which a sample carries on, is the log-probabilities.
     """
     xp = array_namespace(log_probs)
+    _check_categories("value", value, log_probs)
     value = xp.astype(value, log_probs.dtype, copy=False)
     allowed, finite = _allowed(log_probs)
     impossible = xp.any((value > 0) & ~allowed, axis=-1)
@@ -100,6 +110,7 @@ def entropy(log_probs: Array) -> Array:
 def divergence(log_p: Array, log_q: Array) -> Array:
     r"""Return :math:`\sum_i p_i \log (p_i / q_i)`, infinite where q alone forbids a category."""
     xp = array_namespace(log_p, log_q)
+    _check_categories("the second distribution", log_q, log_p)
     (in_p, log_p), (in_q, log_q) = _allowed(log_p), _allowed(log_q)
     terms = xp.where(in_p, xp.exp(log_p) * (log_p - log_q), 0.0)
     return xp.where(xp.any(in_p & ~in_q, axis=-1), math.inf, xp.sum(terms, axis=-1))

@@ -3,10 +3,13 @@
 This module is imported only when it is used: see `rbgs.arrays.engine`.
 """
 
+from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 
 from rbgs.arrays.layout import is_row_by_row
 from rbgs.arrays.loops import get_num_threads, part_size
@@ -54,10 +57,31 @@ def product(points: Any, vector: Array) -> Array:
     temperature = jnp.reshape(jnp.asarray(points.temperature, dtype), (-1,))
     key = jnp.zeros((2, rows), jnp.int32) if points.key is None else points.key
     index = points.index.astype(jnp.int32)
-    of_rows = (points.log_probs, vector, points.exponentials, index, temperature, key)
+    of_rows = (points.log_probs, points.exponentials, index, temperature, key)
     power, *constants = compiled.constants(points, dtype)
     numbers = _plan(n, rows, dtype, points.samples, power)
-    return _product(*of_rows, *constants, numbers)[0]
+    return _multiplied(vector, (*of_rows, *constants, numbers))
+
+
+@jax.custom_jvp
+def _multiplied(vector: Array, others: Any) -> Array:
+    log_probs, *others = others
+    return _product(log_probs, vector, *others)[0]
+
+
+@partial(_multiplied.defjvp, symbolic_zeros=True)
+def _multiplied_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """Multiply the tangent of the vector: the product is linear in it, and symmetric."""
+    (vector, others), (tangent, of_others) = primals, tangents
+    if not all(isinstance(x, SymbolicZero) for x in of_others):
+        raise NotImplementedError(
+            "the compiled engine has no derivative of a product for the temperature: call "
+            "rbgs.set_compiled(False), or apply jax.lax.stop_gradient to it"
+        )
+    product = jax.lax.custom_linear_solve(
+        lambda x: x, tangent, lambda _, x: _multiplied(x, others), symmetric=True
+    )
+    return _multiplied(vector, others), product
 
 
 def _plan(n: int, rows: int, dtype: Any, work: int, *further: int) -> Array:

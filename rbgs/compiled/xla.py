@@ -38,6 +38,7 @@ PART, THREADS, WORK = range(3)
 WORTH_A_THREAD = 2**16
 
 MAJOR = 0  # the version of the interface with this layout
+_MINOR = np.int32(1)  # where XLA asks without the address of its interface, as for JAX 0.6
 _METADATA = 1  # the type of the extension
 _RESOURCE_EXHAUSTED = 8
 _MESSAGE = np.frombuffer(b"rbgs: no memory is left for the compiled engine\0", np.uint8)
@@ -174,7 +175,9 @@ def _tells_version(frame):
     if extension == 0 or np.int32(_words(extension, 2)[1]) != _METADATA:
         return False
     metadata = nb.carray(pointer(_words(extension, 4)[3]), (9,), np.int32)
-    minor = nb.carray(pointer(_words(frame, 3)[2]), (10,), np.int32)[9]
+    interface, minor = _words(frame, 3)[2], _MINOR
+    if interface != 0:
+        minor = nb.carray(pointer(interface), (10,), np.int32)[9]
     metadata[6], metadata[7] = MAJOR, minor  # XLA refuses what it does not speak
     metadata[8] = 0
     return True

@@ -81,6 +81,7 @@ class OneHotCategorical(OneHotCategoricalOfTorch):
 
     arg_constraints = {"logits": constraints.real_vector}  # noqa: RUF012  as the base class has it
     has_rsample = True
+    _validate_args: bool
 
     def __init__(
         self,
@@ -96,14 +97,19 @@ class OneHotCategorical(OneHotCategoricalOfTorch):
         check_logits(logits, -1)
         self.estimator = estimator
         log_probs = log_probabilities(logits, mask, unimix)
+        if validate_args is None:
+            validate_args = self._validate_args
         if is_traced_by_torch(log_probs):  # a program has no branch on values
             validate_args = False
-        elif self._validate_args if validate_args is None else validate_args:
+        if validate_args:
             check_answerable(log_probs)
-        # As the base class does, which would check the logits whatever validate_args is.
+        # As the base class does, without its checks, which refuse an empty batch.
         self._categorical = Categorical(logits=log_probs, validate_args=False)
+        # It normalises once more, and in half precision the sum may overflow.
+        self._categorical.logits = self._categorical._param = log_probs
         *batch, n = log_probs.shape
-        Distribution.__init__(self, torch.Size(batch), torch.Size((n,)), validate_args)
+        Distribution.__init__(self, torch.Size(batch), torch.Size((n,)), validate_args=False)
+        self._validate_args = validate_args
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "OneHotCategorical":
         """Return the distribution with a batch of another shape.

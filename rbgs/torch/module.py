@@ -57,6 +57,8 @@ class Sampler(torch.nn.Module):
     tensor([0., 1., 0.])
     """
 
+    deterministic_eval = False  # of a layer pickled before there was the choice
+
     @instead_of(axis="dim")
     def __init__(
         self, estimator: Estimator, *, dim: int = -1, deterministic_eval: bool = False

@@ -95,18 +95,26 @@ def with_derivative(function: Loss, value: Tensor, name: str) -> Answer:
     That is where gradients are recorded.
     """
     keep = torch.is_grad_enabled()
-    with torch.enable_grad():
-        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-            losses, pullback = torch.func.vjp(function, value)
+    lost = lost_derivative(name, "PyTorch", ", detach() or torch.no_grad()")
+
+    def depending(value: Tensor) -> Tensor:
+        losses = function(value)
+        if not losses.requires_grad:
+            raise lost
+        return losses
+
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        with torch.enable_grad():
+            losses, pullback = torch.func.vjp(depending, value)
             (cotangent,) = pullback(torch.ones_like(losses))
-        else:
-            leaf = value.detach().requires_grad_()
-            losses = function(leaf)
-            cotangent = None
-            if losses.requires_grad:
-                (cotangent,) = torch.autograd.grad(
-                    losses.sum(), leaf, create_graph=keep, allow_unused=True
-                )
+    else:
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf = value.detach()
+            leaf = (leaf.clone() if leaf.is_inference() else leaf).requires_grad_()
+            losses = depending(leaf)
+            (cotangent,) = torch.autograd.grad(
+                losses.sum(), leaf, create_graph=keep, allow_unused=True
+            )
             if cotangent is None:
-                raise lost_derivative(name, "PyTorch", ", detach() or torch.no_grad()")
+                raise lost
     return Answer(losses, cotangent)

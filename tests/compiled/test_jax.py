@@ -145,3 +145,40 @@ def test_a_part_that_fails_is_an_error(threads):
     result = jax.ShapeDtypeStruct((3, 1000), "float32")
     with pytest.raises(RuntimeError, match="no memory is left"):
         jax.ffi.ffi_call(xla.target(without_memory), result)(plan).block_until_ready()
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS[:4], ids=str)
+def test_a_gradient_estimate_has_derivatives_for_the_parameters_of_the_loss(estimator):
+    logits = jax.numpy.asarray(np.random.default_rng(0).normal(size=(5, 3)))
+
+    def estimate(weight):
+        oracle = door.oracle(lambda value: ((value @ weight) ** 2).sum(axis=-1))
+        return estimator.gradient(oracle, logits, rng=1)[:, 0].sum()
+
+    def derivatives():
+        return jax.jit(jax.hessian(estimate))(weight), jax.jit(jax.vmap(jax.grad(estimate)))(two)
+
+    weight = jax.numpy.asarray(np.random.default_rng(1).normal(size=(3, 2)))
+    two = jax.numpy.stack([weight, -weight])
+    found = derivatives()
+    rbgs.set_compiled(False)
+    for a, b in zip(found, derivatives(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-10)
+
+
+def test_the_temperature_of_a_product_has_no_derivative():
+    def product(temperature):
+        draw = rbgs.GumbelRao(temperature).sample(jax.numpy.zeros(3), rng=0)
+        return draw.vjp(jax.numpy.arange(3.0))[0]
+
+    with pytest.raises(NotImplementedError, match=r"for the temperature: call rbgs\.set_compiled"):
+        jax.grad(product)(0.5)
+
+
+def test_the_version_is_told_to_an_xla_without_an_interface():
+    """As that of JAX 0.6 asks: the process would end if the address were followed."""
+    metadata = np.full(5, -1, np.int64)
+    extension = np.asarray([32, 1, 0, metadata.ctypes.data])
+    frame = np.asarray([88, extension.ctypes.data, 0, 0])
+    assert xla.version(frame.ctypes.data) == 0
+    assert metadata.view(np.int32)[6:9].tolist() == [0, 1, 0]

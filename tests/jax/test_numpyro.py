@@ -137,6 +137,29 @@ def test_validation():
         jax.jit(lambda x: OneHotCategorical(x, ESTIMATOR).validate_args())(LOGITS)
 
 
+def test_values_and_priors_of_other_categories():
+    law, one = OneHotCategorical(LOGITS, ESTIMATOR), OneHotCategorical(np.zeros(1), ESTIMATOR)
+    with pytest.raises(ValueError, match="of the 4 categories"):
+        law.log_prob(np.ones((6, 1)))
+    with pytest.raises(ValueError, match="of the 4 categories"):
+        dist.kl_divergence(law, one)
+
+
+def test_the_support_is_one_hot_vectors():
+    support = OneHotCategorical(LOGITS, ESTIMATOR).support
+    found = support(np.asarray([[0, 1, 0], [0.5, 0.5, 0], [1, 1, 0], [0, 0, 0], [np.nan, 1, 0]]))
+    assert found.tolist() == [True, False, False, False, False]
+    assert support(support.feasible_like(LOGITS)).all()
+    assert support == OneHotCategorical(LOGITS[0], UNBIASED).support
+
+
+def test_mixtures():
+    laws = OneHotCategorical(jax.numpy.zeros((2, 5, 3)), ESTIMATOR)
+    mixture = dist.MixtureSameFamily(dist.Categorical(logits=np.zeros((2, 5))), laws)
+    assert mixture.sample(KEY, (4,)).shape == (4, 2, 3)
+    close(mixture.log_prob(np.eye(3)[0]), np.full(2, -np.log(3)), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [

@@ -265,6 +265,34 @@ def test_dtypes(dtype):
     assert logits.grad.isfinite().all()
 
 
+def test_half_precision_of_more_categories_than_its_largest_number():
+    logits = torch.zeros(2, 70_000, dtype=torch.float16)  # the sum of their exponentials overflows
+    law = OneHotCategorical(logits, ESTIMATOR, unimix=0.01)
+    expected = torch.full((2,), 70_000.0).log().half()
+    for found in (-law.logits[:, 0], law.entropy(), law.expand((3, 2)).entropy()[0]):
+        torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
+    assert law.sample().sum(dim=-1).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("validate_args", [True, False])
+def test_an_empty_batch(validate_args):
+    law = OneHotCategorical(torch.zeros(0, 3), ESTIMATOR, validate_args=validate_args)
+    value = law.rsample((2,))
+    assert value.shape == (2, 0, 3)
+    assert law.log_prob(value).shape == (2, 0)
+    assert law.entropy().shape == kl_divergence(law, law).shape == (0,)
+
+
+def test_values_and_priors_of_other_categories():
+    law, message = OneHotCategorical(LOGITS, ESTIMATOR, validate_args=False), "of the 4 categories"
+    for value in (torch.ones(6, 1), torch.ones(6, 3), torch.tensor(1.0)):
+        with pytest.raises(ValueError, match=message):
+            law.log_prob(value)
+    for prior in (OneHotCategorical(torch.zeros(1), ESTIMATOR), OfTorch(logits=torch.zeros(6, 1))):
+        with pytest.raises(ValueError, match=message):
+            kl_divergence(law, prior)
+
+
 def test_pickle_and_copies():
     law = OneHotCategorical(LOGITS, ESTIMATOR, mask=MASK, unimix=0.1)
     buffer = io.BytesIO()

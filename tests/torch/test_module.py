@@ -2,6 +2,7 @@
 
 import copy
 import io
+import pickle
 
 import numpy as np
 import pytest
@@ -68,6 +69,15 @@ def test_a_checkpoint_without_the_temperature():
         restored.load_state_dict(state, strict=True)
     with pytest.raises(RuntimeError, match=r"1\.gain"):
         restored.load_state_dict(model().state_dict() | {"1.gain": torch.ones(())})
+
+
+def test_a_layer_pickled_before_there_was_the_choice():
+    layer = door.Sampler(rbgs.GumbelRao(0.5))
+    del layer.__dict__["deterministic_eval"]
+    other = pickle.loads(pickle.dumps(layer)).eval()
+    assert repr(other) == repr(door.Sampler(rbgs.GumbelRao(0.5)))
+    leaf = LOGITS.clone().requires_grad_()
+    assert other(leaf).requires_grad
 
 
 def test_a_checkpoint_with_a_dictionary():

@@ -27,7 +27,7 @@ def test_a_module_gets_no_gradient():
     assert not any(x.requires_grad for x in found)
 
 
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad])
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad, torch.inference_mode])
 def test_whether_gradients_are_recorded_does_not_matter(mode):
     with mode():
         loss, derivative = door.oracle(square)(torch.asarray(LOGITS))
@@ -36,13 +36,17 @@ def test_whether_gradients_are_recorded_does_not_matter(mode):
 
 
 def test_a_lost_record_teaches():
+    weight = torch.ones(4, dtype=torch.float64, requires_grad=True)
     for loss in (
         lambda value: square(value.detach()),
         torch.no_grad()(square),
-        lambda value: torch.ones(6, dtype=value.dtype, requires_grad=True) * 2,
+        lambda value: square(value.detach() * weight),
+        lambda value: value.argmax(dim=-1).to(value.dtype),
     ):
-        with pytest.raises(TypeError, match=r"detach\(\) or torch\.no_grad\(\) in between"):
-            door.oracle(loss)(torch.asarray(LOGITS))
+        oracle = door.oracle(loss)
+        for ask in (oracle, torch.func.vmap(oracle), torch.compile(oracle, backend="eager")):
+            with pytest.raises(TypeError, match=r"detach\(\) or torch\.no_grad\(\) in between"):
+                ask(torch.asarray(LOGITS))
 
 
 @pytest.mark.parametrize("make", [lambda x: x[::-1], lambda x: x[:, 1:], np.asfortranarray])
