@@ -33,6 +33,7 @@ html_static_path = ["_static", str(files("sphinx-mathjax-offline") / "static/mat
 html_css_files = ["rbgs.css"]
 html_theme = "furo"
 html_title = "rbgs"
+html_favicon = "_static/favicon.svg"
 ogp_social_cards = {"enable": False}
 ogp_enable_meta_description = True
 

@@ -1,5 +1,7 @@
 """Draw what Rao-Blackwellisation does: docs/idea-light.svg and docs/idea-dark.svg.
 
+For narrow screens docs/idea-tall-light.svg and docs/idea-tall-dark.svg.
+
 Run: python docs/idea.py
 """
 
@@ -59,9 +61,10 @@ def draw_estimates(axes: plt.Axes, title: str, estimator: rbgs.Estimator, ink: s
     axes.spines[:].set_color(ink)
 
 
-def picture(ink: str) -> plt.Figure:
-    """Draw the three panels in ink of a colour on nothing."""
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
+def picture(ink: str, *, tall: bool) -> plt.Figure:
+    """Draw the three panels in ink of a colour on nothing, side by side or one below the other."""
+    rows, columns, size = (3, 1, (4.2, 11)) if tall else (1, 3, (10, 3.6))
+    figure, (left, middle, right) = plt.subplots(rows, columns, figsize=size, layout="constrained")
     draw_simplex(left, ink)
     single = rbgs.StraightThroughGumbelSoftmax(TEMPERATURE)
     draw_estimates(middle, "Straight-through: one Gumbel,", single, ink)
@@ -72,6 +75,7 @@ def picture(ink: str) -> plt.Figure:
 
 if __name__ == "__main__":
     plt.rcParams.update({"font.size": 11, "svg.hashsalt": "rbgs", "svg.fonttype": "path"})
-    for name, ink in (("light", "#222222"), ("dark", "#dddddd")):
-        path = Path(__file__).with_name(f"idea-{name}.svg")
-        picture(ink).savefig(path, transparent=True, metadata={"Date": None})
+    for colour, ink in (("light", "#222222"), ("dark", "#dddddd")):
+        for name, tall in (("idea", False), ("idea-tall", True)):
+            path = Path(__file__).with_name(f"{name}-{colour}.svg")
+            picture(ink, tall=tall).savefig(path, transparent=True, metadata={"Date": None})
