@@ -85,8 +85,8 @@ class OneHotCategorical(Distribution):
     >>> law = rbgs.numpyro.OneHotCategorical(jax.numpy.zeros((2, 3)), rbgs.GumbelRao(0.5))
     >>> law.sample(jax.random.key(0), (4,)).shape
     (4, 2, 3)
-    >>> law.entropy().round(4)
-    Array([1.0986, 1.0986], dtype=float32)
+    >>> print(law.entropy().round(4))
+    [1.0986 1.0986]
     """
 
     # Those of NumPyro have no place for -inf; what is checked is in validate_args.
@@ -181,8 +181,8 @@ class OneHotCategorical(Distribution):
         --------
         >>> import jax, rbgs, rbgs.numpyro
         >>> law = rbgs.numpyro.OneHotCategorical(jax.numpy.zeros(3), rbgs.GumbelRao(0.5))
-        >>> law.sample(jax.random.key(0), (4,)).sum(axis=-1)
-        Array([1., 1., 1., 1.], dtype=float32)
+        >>> print(law.sample(jax.random.key(0), (4,)).sum(axis=-1))
+        [1. 1. 1. 1.]
         """
         shape = (*sample_shape, *self.logits.shape)
         return sample(self.estimator, key, jax.numpy.broadcast_to(self.logits, shape))
@@ -214,8 +214,8 @@ class OneHotCategorical(Distribution):
         --------
         >>> import jax, rbgs, rbgs.numpyro
         >>> law = rbgs.numpyro.OneHotCategorical(jax.numpy.zeros(3), rbgs.GumbelRao(0.5))
-        >>> law.log_prob(jax.numpy.eye(3)).round(4)
-        Array([-1.0986, -1.0986, -1.0986], dtype=float32)
+        >>> print(law.log_prob(jax.numpy.eye(3)).round(4))
+        [-1.0986 -1.0986 -1.0986]
         """
         log_probability: jax.Array = log_prob(self.logits, jax.numpy.asarray(value))
         return log_probability
@@ -234,8 +234,8 @@ class OneHotCategorical(Distribution):
         --------
         >>> import jax, rbgs, rbgs.numpyro
         >>> law = rbgs.numpyro.OneHotCategorical(jax.numpy.zeros(3), rbgs.GumbelRao(0.5))
-        >>> law.entropy().round(4)
-        Array(1.0986, dtype=float32)
+        >>> print(law.entropy().round(4))
+        1.0986
         """
         nats: jax.Array = entropy(self.logits)
         return nats
@@ -248,8 +248,8 @@ class OneHotCategorical(Distribution):
         --------
         >>> import jax, rbgs, rbgs.numpyro
         >>> law = rbgs.numpyro.OneHotCategorical(jax.numpy.zeros(3), rbgs.GumbelRao(0.5))
-        >>> law.probs.round(4)
-        Array([0.3333, 0.3333, 0.3333], dtype=float32)
+        >>> print(law.probs.round(4))
+        [0.3333 0.3333 0.3333]
         """
         return jax.numpy.exp(self.logits)
 
@@ -261,8 +261,8 @@ class OneHotCategorical(Distribution):
         --------
         >>> import jax, rbgs, rbgs.numpyro
         >>> law = rbgs.numpyro.OneHotCategorical(jax.numpy.zeros(3), rbgs.GumbelRao(0.5))
-        >>> law.mean.round(4)
-        Array([0.3333, 0.3333, 0.3333], dtype=float32)
+        >>> print(law.mean.round(4))
+        [0.3333 0.3333 0.3333]
         """
         return self.probs
 
@@ -287,8 +287,8 @@ class OneHotCategorical(Distribution):
         --------
         >>> import jax, rbgs, rbgs.numpyro
         >>> law = rbgs.numpyro.OneHotCategorical(jax.numpy.zeros(3), rbgs.GumbelRao(0.5))
-        >>> law.mode
-        Array([1., 0., 0.], dtype=float32)
+        >>> print(law.mode)
+        [1. 0. 0.]
         """
         best = jax.numpy.argmax(self.logits, axis=-1)
         return jax.nn.one_hot(best, self.logits.shape[-1], dtype=self.logits.dtype)

@@ -34,10 +34,20 @@ def pytest_collection_modifyitems(config, items):
         for name in imports(item.dtest) if isinstance(item, pytest.DoctestItem) else ():
             if importlib.util.find_spec(name) is None:
                 item.add_marker(pytest.mark.skip(reason=f"its example needs {name}"))
+    for item in items:
+        if is_quadrature_in_jax(item):
+            item.add_marker(pytest.mark.slow)
     if not config.getoption("--slow"):
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+def is_quadrature_in_jax(item):
+    """Tell whether JAX compiles the long program of the exact estimator, for each shape anew."""
+    values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    is_exact = any(getattr(value, "sampling", None) == "exact" for value in values)
+    return is_exact and (Backend.JAX in values or item.path.parent.name == "jax")
 
 
 def imports(doctest):

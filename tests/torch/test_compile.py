@@ -83,7 +83,11 @@ def test_a_compiled_training_step_draws_anew():
 
 @pytest.mark.parametrize(
     ("estimator", "dynamic"),
-    [(rbgs.GumbelSoftmax(0.7), True), (rbgs.GumbelRao(0.5, 7), None), (MONTE_CARLO, True)],
+    [
+        (rbgs.GumbelSoftmax(0.7), True),
+        (rbgs.GumbelRao(0.5, 7), None),
+        pytest.param(MONTE_CARLO, True, marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 def test_sizes_that_change(estimator, dynamic):
@@ -102,7 +106,10 @@ def test_sizes_that_change(estimator, dynamic):
     assert counts[1] == counts[3]
 
 
-@pytest.mark.parametrize(("sampling", "dynamic"), [("lattice", True), ("exact", None)])
+@pytest.mark.parametrize(
+    ("sampling", "dynamic"),
+    [pytest.param("lattice", True, marks=pytest.mark.slow), ("exact", None)],
+)
 def test_a_float_temperature_that_changes(sampling, dynamic):
     counter = testing.CompileCounterWithBackend("aot_eager")
     noise = rbgs.GumbelRao(0.5, 7, sampling).noise(LOGITS, 0)
@@ -234,6 +241,7 @@ def test_a_training_step_raises_no_warning():
     assert torch.isfinite(logits.grad).all()
 
 
+@pytest.mark.slow  # it compiles C++
 def test_inductor():
     estimator = rbgs.GumbelRao(0.5, 4)
     noise = estimator.noise(LOGITS, 0)

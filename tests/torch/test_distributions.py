@@ -25,6 +25,12 @@ ESTIMATOR = rbgs.GumbelRao(0.5, samples=7)
 DISCRETE = [x for x in PATHWISE if not isinstance(x, rbgs.GumbelSoftmax)]
 
 
+@pytest.fixture(autouse=True)
+def validation(monkeypatch):
+    """Have PyTorch check arguments, which its compiler turns off for the whole process."""
+    monkeypatch.setattr(torch.distributions.Distribution, "_validate_args", True)
+
+
 def close(a, b, atol=1e-12):
     torch.testing.assert_close(a, b, atol=atol, rtol=0)
 
