@@ -14,7 +14,7 @@ import rbgs
 
 LOGITS = np.log([0.5, 0.3, 0.2])
 TARGET = np.asarray([0.1, 0.3, 0.6])
-TEMPERATURE, DRAWS = 0.5, 900
+TEMPERATURE, DRAWS = 0.5, 450
 COLOURS = "#e07b39", "#3b82c4", "#4ca866"
 # Orthonormal coordinates of the plane in which the probabilities of three categories lie.
 PLANE = np.asarray([[-1, 1, 0], [-1, -1, 2]]).T / np.sqrt([2, 6])
