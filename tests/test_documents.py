@@ -2,7 +2,9 @@
 
 import ast
 import re
+import sys
 import tomllib
+from contextlib import nullcontext
 
 import pytest
 from documents import PAGES, ROOT, SESSIONS, blocks, cells, output, run, scripts
@@ -17,14 +19,23 @@ EXTRAS = set(PROJECT["optional-dependencies"])
 SCRIPTED = [page for page in PAGES[1:] if page.name != "train.md"]
 
 
+@pytest.fixture
+def as_in_a_new_process(monkeypatch):
+    """Set back what a script changes, and find single precision in JAX whatever other tests set."""
+    for module, setting in ((engine, "_compiled"), (loops, "_threads")):
+        monkeypatch.setattr(module, setting, getattr(module, setting))
+    jax = sys.modules.get("jax")
+    with jax.enable_x64(False) if jax else nullcontext():
+        yield
+
+
+@pytest.mark.usefixtures("as_in_a_new_process")
 @pytest.mark.parametrize("block", scripts(*SCRIPTED), ids=str)
-def test_a_script_runs_by_itself_and_prints_what_the_page_shows(block, capsys, monkeypatch):
+def test_a_script_runs_by_itself_and_prints_what_the_page_shows(block, capsys):
     for node in ast.walk(ast.parse(block.code)):
         for name in node.names if isinstance(node, ast.Import) else ():
             if not name.name.startswith("rbgs"):
                 pytest.importorskip(name.name)
-    for module, setting in ((engine, "_compiled"), (loops, "_threads")):
-        monkeypatch.setattr(module, setting, getattr(module, setting))  # set back afterwards
     run(block.code, str(block))
     shown = output(block)
     assert shown is None or capsys.readouterr().out == shown
