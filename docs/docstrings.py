@@ -69,7 +69,8 @@ def public_objects(module: str) -> dict[str, Any]:
 def _members(cls: type) -> Iterator[tuple[str, Any]]:
     """Yield the methods and properties that a class of ours has from no other public one."""
     loaded = [sys.modules[name] for name in public_modules() if name in sys.modules]
-    public = {getattr(module, name) for module in loaded for name in module.__all__}
+    # Of a module whose framework is missing there may be a part, without names.
+    public = {getattr(module, name) for module in loaded for name in getattr(module, "__all__", ())}
     for base in reversed(cls.__mro__):
         if base.__module__.split(".")[0] != "rbgs" or base in public - {cls}:
             continue

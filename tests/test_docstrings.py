@@ -16,8 +16,8 @@ _spec.loader.exec_module(docstrings)
 
 @pytest.mark.parametrize("module", docstrings.public_modules())
 def test_a_public_docstring_lacks_nothing(module):
-    if module != "rbgs":
-        pytest.importorskip(module)
+    for framework in module.split(".")[1:2]:
+        pytest.importorskip(framework)
     objects = docstrings.public_objects(module)
     found = {
         name: list(docstrings.faults(x, objects.get(name.rpartition(".")[0])))
