@@ -12,12 +12,12 @@ except ModuleNotFoundError as error:
 import jax
 import numpy as np
 
-from rbgs.arrays.inputs import check_logits
-from rbgs.arrays.log_probs import log_prob, log_probabilities
+from rbgs.arrays.log_probs import log_prob
 from rbgs.arrays.typing import Generator
-from rbgs.doors import at_temperature, check_one_hot, temperature_array
+from rbgs.doors import at_temperature
 from rbgs.estimators.base import Estimator
-from rbgs.jax.sampling import INSTEAD, SAMPLE, check_array, sample, to_jax
+from rbgs.jax.one_hot import parts_of_law
+from rbgs.jax.sampling import sample
 
 __all__ = ["OneHotCategorical"]
 
@@ -76,14 +76,9 @@ class OneHotCategorical(distrax.OneHotCategorical):
         mask: jax.Array | np.ndarray[Any, Any] | None = None,
         unimix: float = 0.0,
     ) -> None:
-        check_one_hot(estimator, INSTEAD, SAMPLE)
-        logits, mask = map(to_jax, (logits, mask))
-        check_array(logits)
-        check_logits(logits, -1)
-        log_probs = log_probabilities(logits, mask, unimix)
+        log_probs, static, temperature = parts_of_law(logits, estimator, mask, unimix)
         super().__init__(logits=log_probs, dtype=log_probs.dtype)
-        self._temperature = to_jax(temperature_array(estimator))
-        self._estimator = at_temperature(estimator, None if self._temperature is None else 1.0)
+        self._estimator, self._temperature = static, temperature
 
     @property
     def estimator(self) -> Estimator:

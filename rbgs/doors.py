@@ -81,9 +81,8 @@ def check_function(loss: Any) -> None:
 
 def check_loss(loss: Any, value: Array, axis: int, asked: str = "loss") -> None:
     """Raise unless this may be what a function of the caller's returned for a value."""
-    name = f"{asked}(value)"
-    check_like(name, loss, value, "real floating")
-    check_loss_shape(name, loss, value, axis)
+    check_floating(loss, value, asked)
+    check_loss_shape(f"{asked}(value)", loss, value, axis)
 
 
 def one_by_one(
@@ -127,9 +126,9 @@ def check_value(value: Any, kind: type, door: str) -> None:
         )
 
 
-def check_floating(loss: Any, value: Array) -> None:
-    """Raise unless what the loss returned for a value is floating."""
-    check_like("loss(value)", loss, value, "real floating")
+def check_floating(loss: Any, value: Array, asked: str = "loss") -> None:
+    """Raise unless what a function of the caller's returned for a value is floating."""
+    check_like(f"{asked}(value)", loss, value, "real floating")
 
 
 def lost_derivative(name: str, framework: str, others: str = "") -> TypeError:

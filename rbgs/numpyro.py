@@ -14,13 +14,13 @@ except ModuleNotFoundError as error:
 import jax
 import numpy as np
 
-from rbgs.arrays.inputs import check_logits
-from rbgs.arrays.log_probs import divergence, entropy, log_prob, log_probabilities
+from rbgs.arrays.log_probs import divergence, entropy, log_prob
 from rbgs.arrays.tracing import is_traced
 from rbgs.arrays.typing import Generator
-from rbgs.doors import at_temperature, check_answerable, check_one_hot, temperature_array
+from rbgs.doors import at_temperature, check_answerable
 from rbgs.estimators.base import Estimator
-from rbgs.jax.sampling import INSTEAD, SAMPLE, check_array, sample, to_jax
+from rbgs.jax.one_hot import parts_of_law
+from rbgs.jax.sampling import sample
 
 __all__ = ["OneHotCategorical"]
 
@@ -105,13 +105,9 @@ class OneHotCategorical(Distribution):
         unimix: float = 0.0,
         validate_args: bool | None = None,
     ) -> None:
-        check_one_hot(estimator, INSTEAD, SAMPLE)
-        logits, mask = map(to_jax, (logits, mask))
-        check_array(logits)
-        check_logits(logits, -1)
-        self.logits = log_probabilities(logits, mask, unimix)
-        self._temperature = to_jax(temperature_array(estimator))
-        self._estimator = at_temperature(estimator, None if self._temperature is None else 1.0)
+        self.logits, self._estimator, self._temperature = parts_of_law(
+            logits, estimator, mask, unimix
+        )
         shape = self.logits.shape
         super().__init__(shape[:-1], shape[-1:], validate_args=validate_args)
 

@@ -102,11 +102,16 @@ def sample(
         noise = estimator.noise(logits, check_source("key", key, logits), axis=axis)
     elif key is not None and noise is not None:
         raise ValueError("both key and noise are given: pass key=None or no noise")
-    temperature = to_jax(temperature_array(estimator))
-    static = estimator if temperature is None else at_temperature(estimator, 1.0)
+    static, temperature = split_temperature(estimator)
     operands = logits, (noise, index, mask), temperature
     value: jax.Array = _value(static, axis, is_drawn, *operands)
     return value
+
+
+def split_temperature(estimator: Estimator) -> tuple[Estimator, jax.Array | None]:
+    """Return an estimator that is static, and its temperature if that is an array: an operand."""
+    temperature = to_jax(temperature_array(estimator))
+    return at_temperature(estimator, None if temperature is None else 1.0), temperature
 
 
 def refuse_derivative(name: str) -> NoReturn:

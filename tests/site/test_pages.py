@@ -16,7 +16,7 @@ STICKING_OUT = (
 }"""
 )
 RAW = r"""() => {
-    const others = "pre, code, script, style, title, .katex-mathml, mjx-assistive-mml";
+    const others = "pre, code, script, style, title, mjx-assistive-mml";
     const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     const found = [];
     while (walker.nextNode()) {
@@ -31,11 +31,11 @@ NOT_RENDERED = (
     "() => {"
     + LINE
     + """
-    const rendered = ".katex-html, mjx-container, math, img, svg";
+    const rendered = "mjx-container, math, img, svg";
     const shown = e => e.checkVisibility() && e.getBoundingClientRect().width > 0;
     return [...document.querySelectorAll(".math")]
         .filter(e => e.checkVisibility() && ![...e.querySelectorAll(rendered)].some(shown))
-        .concat([...document.querySelectorAll(".katex-error, mjx-merror, [data-mjx-error]")])
+        .concat([...document.querySelectorAll("mjx-merror, [data-mjx-error]")])
         .map(line);
 }"""
 )
