@@ -4,10 +4,9 @@ The prior is uniform, so the Kullback-Leibler term is in closed form and only th
 needs a sample. Latent values are one-hot along the last axis: ``(..., variable, category)``.
 """
 
-from dataclasses import replace
-from functools import partial
+import math
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -78,19 +77,15 @@ def objective(
     images: jax.Array,
     estimator: rbgs.Estimator,
     key: jax.Array,
-    baseline: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Return the mean negative bound of one sample an image, and each reconstruction loss.
+    """Return the mean negative bound of one sample an image, and the mean reconstruction loss.
 
-    Its derivative for the logits is the gradient estimate. That of REINFORCE alone uses the
-    baseline.
+    Its derivative for the logits is the gradient estimate.
     """
-    if isinstance(estimator, rbgs.Reinforce):
-        estimator = replace(estimator, baseline=baseline)
     losses = rbgs.jax.expectation(
         estimator, key, lambda value: reconstruction_loss(model, value, images), logits
     )
-    return jnp.mean(losses + divergence(logits)), losses
+    return jnp.mean(losses + divergence(logits)), losses.mean()
 
 
 def all_values(variables: int, arity: int) -> jax.Array:
@@ -99,7 +94,6 @@ def all_values(variables: int, arity: int) -> jax.Array:
     return jax.nn.one_hot(numbers % arity, arity)
 
 
-@jax.jit
 def exact_gradient(model: Autoencoder, logits: jax.Array, images: jax.Array) -> jax.Array:
     """Return the derivative of the expected objective for the logits, by enumeration."""
     values = all_values(*logits.shape[-2:])
@@ -112,35 +106,63 @@ def exact_gradient(model: Autoencoder, logits: jax.Array, images: jax.Array) -> 
     return jax.grad(expected)(logits)
 
 
-@partial(jax.jit, static_argnames=("estimator", "draws"))
 def gradient_moments(
     model: Autoencoder,
-    logits: jax.Array,
     images: jax.Array,
+    arity: int,
     estimator: rbgs.Estimator,
     key: jax.Array,
-    baseline: jax.Array,
-    exact: jax.Array | None,
     *,
     draws: int,
+    enumerable: bool,
 ) -> dict[str, jax.Array]:
-    """Return trace of the covariance and mean squared error of the gradient for the logits.
+    """Return moments of the gradient estimate for the logits of some images.
 
-    The error is NaN without the exact gradient.
+    Parameters
+    ----------
+    model : Autoencoder
+        The weights.
+    images : array ``(image, pixel)``
+        A fixed minibatch.
+    arity : int
+        Categories of a variable.
+    estimator : rbgs.Estimator
+        Of the gradient.
+    key : JAX key
+        Of the draws.
+    draws : int
+        How many.
+    enumerable : bool
+        Whether the latent space is small enough for the exact gradient.
+
+    Returns
+    -------
+    dict
+        ``variance``, the trace of the covariance; with the exact gradient also ``bias2``, the
+        squared distance of its mean from that, without bias itself, their sum ``mse``, and
+        ``norm2``, the squared norm of the exact gradient.
     """
+    logits = encode(model, images, arity)
 
     def estimate(key: jax.Array) -> jax.Array:
-        return jax.grad(objective, argnums=1, has_aux=True)(
-            model, logits, images, estimator, key, baseline
-        )[0]
+        return jax.grad(objective, argnums=1, has_aux=True)(model, logits, images, estimator, key)[
+            0
+        ]
 
     estimates = jax.lax.map(estimate, jax.random.split(key, draws))
     variance = estimates.var(axis=0, ddof=1).sum()
-    error = jnp.nan if exact is None else jnp.mean(jnp.sum((estimates - exact) ** 2, (1, 2, 3)))
-    return {"variance": variance, "mse": jnp.asarray(error)}
+    if not enumerable:
+        return {"variance": variance}
+    exact = exact_gradient(model, logits, images)
+    bias2 = jnp.sum((estimates.mean(axis=0) - exact) ** 2) - variance / draws
+    return {
+        "variance": variance,
+        "bias2": bias2,
+        "mse": bias2 + variance,
+        "norm2": jnp.sum(exact**2),
+    }
 
 
-@partial(jax.jit, static_argnames=("arity", "samples", "chunk"))
 def importance_weighted_bound(
     model: Autoencoder,
     images: jax.Array,
@@ -177,13 +199,22 @@ def importance_weighted_bound(
 
 
 def mean_bound(
-    model: Autoencoder, images: Any, key: jax.Array, *, arity: int, samples: int, rows: int = 250
-) -> float:
-    """Return the mean bound over many images, a block of them at a time."""
-    total = 0.0
-    for number, start in enumerate(range(0, len(images), rows)):
-        block = jnp.asarray(images[start : start + rows])
-        its_key = jax.random.fold_in(key, number)
-        bounds = importance_weighted_bound(model, block, its_key, arity=arity, samples=samples)
-        total += float(bounds.sum())
-    return total / len(images)
+    model: Autoencoder,
+    images: jax.Array,
+    key: jax.Array,
+    *,
+    arity: int,
+    samples: int,
+    rows: int = 250,
+) -> jax.Array:
+    """Return the mean bound over images, a block of so many rows at a time."""
+    rows = math.gcd(rows, len(images))
+    blocks = images.reshape(-1, rows, images.shape[-1])
+
+    def bound(block_and_key: tuple[jax.Array, jax.Array]) -> jax.Array:
+        block, key = block_and_key
+        return importance_weighted_bound(
+            model, block.astype(jnp.float32), key, arity=arity, samples=samples
+        ).mean()
+
+    return jax.lax.map(bound, (blocks, jax.random.split(key, len(blocks)))).mean()
