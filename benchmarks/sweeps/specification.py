@@ -7,6 +7,7 @@ further entries of the experiment's ``Config``, ``search.fixed`` those that diff
 """
 
 import importlib
+import json
 import math
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -31,30 +32,46 @@ def experiment(name: str) -> ModuleType:
 
 @dataclass(frozen=True)
 class Study:
-    """An estimator in a column of the table: its search, and what is fixed."""
+    """An estimator in columns of the table that share a program: their searches and tests."""
 
     sweep: str
     experiment: str
     fixed: dict[str, Any]
+    columns: list[dict[str, Any]]
     seeds: int
     search: dict[str, Any]
 
-    def configs(self) -> list[training.Config]:
-        """Return the configurations of the search."""
+    def trials(self, column: dict[str, Any]) -> list[training.Config]:
+        """Return the configurations of the search in one column."""
         make = experiment(self.experiment).Config
         options = estimators.knobs(self.fixed["estimator"])
-        changed = self.fixed | self.search.get("fixed", {})
+        entries = self.fixed | column | self.search.get("fixed", {})
         return [
-            make(**changed, **trial, knob=options[number % len(options)])
+            make(**entries, **trial, knob=options[number % len(options)])
             for number, trial in enumerate(_trials(self.search))
         ]
 
-    def final_configs(self, best: Mapping[str, Any]) -> list[training.Config]:
-        """Return the configurations that are tested, from that of the best trial."""
-        make = experiment(self.experiment).Config
-        chosen = {name: best[name] for name in (*self.search["ranges"], "knob")}
-        # The search has seed 0.
-        return [make(**self.fixed, **chosen, seed=seed + 1) for seed in range(self.seeds)]
+    def searched(self) -> list[training.Config]:
+        """Return the configurations of the search in all columns."""
+        return [trial for column in self.columns for trial in self.trials(column)]
+
+    def tested(self, scores: Mapping[training.Config, float]) -> list[training.Config]:
+        """Return what is tested: the best trial of each column with seeds that are new.
+
+        Parameters
+        ----------
+        scores : mapping
+            The score of each trial that succeeded; the lower the better.
+        """
+        make, names = experiment(self.experiment).Config, (*self.search["ranges"], "knob")
+        configs = []
+        for column in self.columns:
+            scored = [trial for trial in self.trials(column) if trial in scores]
+            if scored:
+                best = min(scored, key=scores.__getitem__)
+                chosen = self.fixed | column | {name: getattr(best, name) for name in names}
+                configs += [make(**chosen, seed=seed + 1) for seed in range(self.seeds)]
+        return configs
 
 
 def studies(path: Path) -> list[Study]:
@@ -81,15 +98,20 @@ def studies(path: Path) -> list[Study]:
             f"{path} has the entries {sorted(read)}; wanted are {sorted(_ENTRIES)}, with "
             f"experiment one of {', '.join(EXPERIMENTS)}"
         )
+    shared: dict[str, list[dict[str, Any]]] = {}
+    for column in read["columns"]:
+        shapes = {name: x for name, x in column.items() if name not in training.Run._fields}
+        shared.setdefault(json.dumps(shapes), []).append(column)
     return [
         Study(
             path.stem,
             read["experiment"],
-            read["fixed"] | column | {"estimator": name},
+            read["fixed"] | {"estimator": name},
+            columns,
             read["seeds"],
             read["search"],
         )
-        for column in read["columns"]
+        for columns in shared.values()
         for name in read["estimators"]
     ]
 
