@@ -29,7 +29,7 @@ def _times(count: int) -> Callable[[Any, int, int], int]:
 
 
 def _monte_carlo(samples: int) -> Entry:
-    """The paper's estimator with independent samples."""
+    """Return the entry of the paper's estimator, with independent samples."""
     return Entry(lambda t, _: rbgs.GumbelRao(t, samples, "monte_carlo", control_variate=False))
 
 

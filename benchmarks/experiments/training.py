@@ -99,12 +99,28 @@ class Run(NamedTuple):
     clip: float
 
 
+class Mean(NamedTuple):
+    """A running mean; the first value counts in full."""
+
+    total: jax.Array
+    weight: jax.Array
+
+    def __call__(self) -> jax.Array:
+        """Return it; 0 without a value."""
+        return self.total / jnp.maximum(self.weight, _FORGET)
+
+    def updated(self, value: jax.Array) -> "Mean":
+        """Return the mean with one more value."""
+        keep = 1 - _FORGET
+        return Mean(keep * self.total + _FORGET * value, keep * self.weight + _FORGET)
+
+
 class State(NamedTuple):
     """What a training step changes, and the weights of the best evaluation so far."""
 
     weights: Tree
     optimiser: optax.OptState
-    baseline: jax.Array
+    baseline: Mean
     key: jax.Array
     best: Tree
     score: jax.Array
@@ -120,7 +136,7 @@ def with_baseline(estimator: rbgs.Estimator, baseline: jax.Array) -> rbgs.Estima
 def train(
     problem: Problem, configs: Sequence[Config], advance: Callable[[int], Any] = lambda _: None
 ) -> tuple[list[dict[str, Any]], Tree]:
-    """Train runs together; test each with the weights of its best evaluation.
+    """Train runs together.
 
     Parameters
     ----------
@@ -134,8 +150,8 @@ def train(
     Returns
     -------
     list of dict
-        For each run ``valid``, the score of the best evaluation; ``curve``, a dict for each
-        evaluation; and what `Problem.test` returns. A run that diverged has ``error`` instead.
+        For each run ``valid``, the score of the best evaluation; ``seconds``, its share of the
+        time; and ``curve``, a dict for each evaluation. One that diverged has ``error`` instead.
     tree of arrays
         The weights of the best evaluations, with a leading axis of runs.
     """
@@ -146,29 +162,29 @@ def train(
     make = partial(estimators.make, config.estimator, knob=config.knob)
     direction = OPTIMISERS[config.optimiser]()
     numbers = Run(*(jnp.asarray(x) for x in zip(*runs, strict=True)))
-    of_score, of_test, of_probe = jax.random.split(jax.random.key(2), 3)
+    of_score, of_probe = jax.random.split(jax.random.key(2))
 
-    def first_state(run: Run, data: Tree) -> State:
+    def first_state(run: Run) -> State:
         of_weights, key = jax.random.split(jax.random.key(run.seed))
         weights = problem.initialise(of_weights)
-        batch = problem.batch(jax.random.key(3), data)
-        _, losses = problem.loss(weights, batch, rbgs.StraightThrough(), jax.random.key(3))
-        infinite = jnp.asarray(jnp.inf)
-        return State(weights, direction.init(weights), losses, key, weights, infinite)
+        zero = jnp.zeros((), jnp.float32)
+        return State(
+            weights, direction.init(weights), Mean(zero, zero), key, weights, zero + jnp.inf
+        )
 
     def step(run: Run, data: Tree, state: State, _: None) -> tuple[State, jax.Array]:
         key, of_batch, of_sample = jax.random.split(state.key, 3)
         batch = problem.batch(of_batch, data)
-        estimator = with_baseline(make(run.temperature), state.baseline)
+        estimator = with_baseline(make(run.temperature), state.baseline())
         (value, losses), gradient = jax.value_and_grad(problem.loss, has_aux=True)(
             state.weights, batch, estimator, of_sample
         )
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         kept = jnp.minimum(1.0, run.clip / jnp.maximum(norm, 1e-12))
         gradient = jax.tree.map(lambda x: x * kept, gradient)
         updates, memory = direction.update(gradient, state.optimiser)
         weights = jax.tree.map(lambda w, u: w - run.learning_rate * u, state.weights, updates)
-        baseline = (1 - _FORGET) * state.baseline + _FORGET * losses
+        baseline = state.baseline.updated(losses)
         return State(weights, memory, baseline, key, state.best, state.score), value
 
     def evaluate(run: Run, data: Tree, state: State) -> tuple[State, dict[str, jax.Array]]:
@@ -177,7 +193,7 @@ def train(
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state.weights, state.best)
         point = {"score": score}
         if problem.probe is not None:
-            estimator = with_baseline(make(run.temperature), state.baseline)
+            estimator = with_baseline(make(run.temperature), state.baseline())
             point |= problem.probe(state.weights, estimator, of_probe, data)
         return state._replace(best=best, score=jnp.where(better, score, state.score)), point
 
@@ -190,10 +206,11 @@ def train(
 
         return jax.vmap(one)(numbers, states)
 
-    states = jax.jit(jax.vmap(first_state, in_axes=(0, None)))(numbers, problem.data)
+    states = jax.jit(jax.vmap(first_state))(numbers)
     curves: list[list[dict[str, float]]] = [[] for _ in runs]
     done, start = 0, time.perf_counter()
-    for target in np.linspace(0, steps, config.evaluations + 1).round().astype(int)[1:].tolist():
+    targets = np.linspace(0, steps, config.evaluations + 1).round().astype(int)
+    for target in np.unique(targets)[1:].tolist():
         states, points = block(states, problem.data, target - done)
         points = {name: np.asarray(values) for name, values in points.items()}
         for number, curve in enumerate(curves):
@@ -202,15 +219,22 @@ def train(
         done = target
     seconds = time.perf_counter() - start
 
-    test = jax.jit(problem.test)
     results: list[dict[str, Any]] = []
-    for number, curve in enumerate(curves):
-        if not math.isfinite(curve[-1]["loss"]) or not math.isfinite(states.score[number]):
-            error = f"FloatingPointError: the loss is {curve[-1]['loss']} after {done} steps"
-            results.append({"error": error, "curve": curve})
-            continue
-        weights = jax.tree.map(lambda x: x[number], states.best)  # noqa: B023
-        tested = {k: float(v) for k, v in test(weights, of_test, problem.data).items()}
-        valid, share = float(states.score[number]), seconds / len(runs)
-        results.append({"valid": valid, **tested, "curve": curve, "seconds": share})
+    for curve, score in zip(curves, states.score.tolist(), strict=True):
+        if math.isfinite(curve[-1]["loss"]) and math.isfinite(score):
+            results.append({"valid": score, "seconds": seconds / len(runs), "curve": curve})
+        else:
+            loss = next(p["loss"] for p in curve if not math.isfinite(p["loss"] + p["score"]))
+            results.append({"error": f"FloatingPointError: the loss is {loss}", "curve": curve})
     return results, states.best
+
+
+def test(problem: Problem, weights: Tree) -> dict[str, float]:
+    """Test one network."""
+    measured = jax.jit(problem.test)(weights, jax.random.key(1), problem.data)
+    return {name: float(value) for name, value in measured.items()}
+
+
+def one_of(weights: Tree, number: int) -> Tree:
+    """Return the weights of one run of those that were trained together."""
+    return jax.tree.map(lambda x: x[number], weights)

@@ -85,7 +85,7 @@ def initialise(
 
 def _layers(key: jax.Array, sizes: tuple[int, ...]) -> Params:
     keys = jax.random.split(key, len(sizes))
-    draw = jax.nn.initializers.glorot_normal()
+    draw = jax.nn.initializers.glorot_uniform()
     return [
         (draw(k, shape, jnp.float32), jnp.zeros(shape[1]))
         for k, shape in zip(keys, pairwise(sizes), strict=False)
@@ -137,9 +137,13 @@ def bound(
         How many at a time.
     """
 
+    upper = jnp.cumsum(jax.nn.softmax(logits), axis=-1)
+    lower = jnp.pad(upper[..., :-1], [(0, 0)] * (upper.ndim - 1) + [(1, 0)])
+    upper = upper.at[..., -1].set(jnp.inf)
+
     def log_sum(key: jax.Array, count: int) -> jax.Array:
-        index = jax.random.categorical(key, logits, shape=(count, *logits.shape[:-1]))
-        value = jax.nn.one_hot(index, logits.shape[-1])
+        uniform = jax.random.uniform(key, (count, *logits.shape[:-1], 1))
+        value = ((lower <= uniform) & (uniform < upper)).astype(logits.dtype)
         return jax.nn.logsumexp(log_weight(value), axis=0)
 
     def add(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
@@ -161,7 +165,7 @@ def mean_bound(
     *,
     arity: int,
     samples: int,
-    rows: int = 250,
+    rows: int = 1000,
 ) -> jax.Array:
     """Return the mean `bound` over images, a block of so many rows at a time."""
     rows = math.gcd(rows, len(images))

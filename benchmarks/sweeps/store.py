@@ -1,4 +1,4 @@
-"""The rows of a sweep, in an SQLite file: one for each cell, written in one transaction."""
+"""The rows of sweeps, in an SQLite file: one for each run, written in one transaction."""
 
 import json
 import sqlite3
@@ -12,7 +12,7 @@ import pandas as pd
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS rows (
-    cell TEXT PRIMARY KEY, experiment TEXT NOT NULL, seed INTEGER NOT NULL, config TEXT NOT NULL,
+    cell TEXT PRIMARY KEY, sweep TEXT NOT NULL, stage TEXT NOT NULL, config TEXT NOT NULL,
     result TEXT, error TEXT, versions TEXT NOT NULL, started TEXT NOT NULL, seconds REAL NOT NULL
 );
 CREATE TABLE IF NOT EXISTS sweeps (name TEXT PRIMARY KEY, specification TEXT NOT NULL);
@@ -21,22 +21,22 @@ CREATE TABLE IF NOT EXISTS sweeps (name TEXT PRIMARY KEY, specification TEXT NOT
 
 @dataclass(frozen=True)
 class Row:
-    """What came of one cell: a result or an error; dicts are written as JSON."""
+    """What came of one run: a result, or an error with what was measured until then."""
 
     cell: str
-    experiment: str
-    seed: int
+    sweep: str
+    stage: str
     config: dict[str, Any]
     result: dict[str, Any] | None
     error: str | None
-    versions: dict[str, str]
+    versions: str
     started: str
     seconds: float
 
 
-def cell_name(experiment: str, config: Mapping[str, Any]) -> str:
-    """Return the key of a cell: its experiment and configuration, in one canonical form."""
-    return f"{experiment} {json.dumps(config, sort_keys=True)}"
+def cell_name(sweep: str, stage: str, config: Mapping[str, Any]) -> str:
+    """Return the key of a run, in one canonical form."""
+    return f"{sweep} {stage} {json.dumps(config, sort_keys=True)}"
 
 
 class Store:
@@ -51,19 +51,16 @@ class Store:
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self.path, timeout=60)
 
-    def done(self, *, failed: bool = True) -> set[str]:
-        """Return the cells that have a row; those that failed only if they are asked for."""
-        query = "SELECT cell FROM rows" + ("" if failed else " WHERE error IS NULL")
-        with closing(self._connect()) as connection:
-            return {cell for (cell,) in connection.execute(query)}
-
-    def add(self, row: Row) -> None:
-        """Write a row; it replaces one that failed, never one that has a result."""
-        values = [json.dumps(x) if isinstance(x, dict) else x for x in asdict(row).values()]
-        marks = ", ".join("?" * len(values))
+    def add(self, rows: list[Row]) -> None:
+        """Write rows; one replaces its like that failed, never one that has a result."""
         with closing(self._connect()) as connection, connection:
-            connection.execute("DELETE FROM rows WHERE cell = ? AND error IS NOT NULL", (row.cell,))
-            connection.execute(f"INSERT OR IGNORE INTO rows VALUES ({marks})", values)
+            for row in rows:
+                values = [json.dumps(x) if isinstance(x, dict) else x for x in asdict(row).values()]
+                connection.execute(
+                    "DELETE FROM rows WHERE cell = ? AND error IS NOT NULL", (row.cell,)
+                )
+                marks = ", ".join("?" * len(values))
+                connection.execute(f"INSERT OR IGNORE INTO rows VALUES ({marks})", values)
 
     def add_sweep(self, name: str, specification: str) -> None:
         """Remember what the rows were made by."""
@@ -73,17 +70,23 @@ class Store:
     def sweeps(self) -> dict[str, str]:
         """Return the specifications by name."""
         with closing(self._connect()) as connection:
-            return dict(connection.execute("SELECT name, specification FROM sweeps"))
+            return dict(connection.execute("SELECT name, specification FROM sweeps ORDER BY name"))
 
-    def frame(self, experiment: str | None = None) -> pd.DataFrame:
-        """Return the rows, with a column for each entry of configurations and results."""
+    def rows(self) -> dict[str, Row]:
+        """Return all rows by their cells."""
         with closing(self._connect()) as connection:
-            rows = pd.read_sql("SELECT * FROM rows ORDER BY cell", connection)
-        if experiment is not None:
-            rows = rows[(rows["experiment"] == experiment) & rows["error"].isna()]
-        entries = [
-            {**json.loads(config), **(json.loads(result) if isinstance(result, str) else {})}
-            for config, result in zip(rows["config"], rows["result"], strict=True)
-        ]
-        kept = rows.drop(columns=["seed", "config", "result"]).reset_index(drop=True)
-        return kept.join(pd.DataFrame(entries))
+            found = connection.execute("SELECT * FROM rows ORDER BY cell").fetchall()
+        rows = {}
+        for cell, sweep, stage, config, result, *others in found:
+            read = None if result is None else json.loads(result)
+            rows[cell] = Row(cell, sweep, stage, json.loads(config), read, *others)
+        return rows
+
+    def frame(self, sweep: str, stage: str = "test") -> pd.DataFrame:
+        """Return the rows of a sweep, with a column for each entry of configuration and result."""
+        chosen = [x for x in self.rows().values() if (x.sweep, x.stage) == (sweep, stage)]
+        names = ("cell", "error", "versions", "started")
+        return pd.DataFrame(
+            {**{name: getattr(row, name) for name in names}, **row.config, **(row.result or {})}
+            for row in chosen
+        )
