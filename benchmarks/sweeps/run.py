@@ -87,13 +87,19 @@ def run_program(program: Program, data: str | None, weights: str | None) -> list
                 result |= training.test(problem, one)
                 if weights is not None:
                     save_weights(Path(weights), cell, one)
-    except Exception:
-        results = [{"error": traceback.format_exc()} for _ in program.configs]
+    except Exception as failure:
+        traceback.print_exc()  # where the worker's output goes
+        results = [{"error": described(failure)} for _ in program.configs]
     seconds = (time.perf_counter() - start) / len(results)
     return [
         as_row(program, number, result, versions(), started, seconds)
         for number, result in enumerate(results)
     ]
+
+
+def described(failure: BaseException | None) -> str:
+    """Return what a row says of an exception."""
+    return f"{type(failure).__name__}: {failure}"
 
 
 def as_row(
@@ -183,7 +189,7 @@ def upload(client: Client) -> None:
 def lost(program: Program, failure: BaseException | None) -> list[Row]:
     """Return the rows of a program whose worker did not come back."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    error = {"error": f"{type(failure).__name__}: {failure}"}
+    error = {"error": described(failure)}
     return [
         as_row(program, number, dict(error), versions(), started, 0.0)
         for number in range(len(program.configs))
