@@ -6,7 +6,6 @@ pair is replaced by its composition, until one node is left.
 
 import math
 from functools import partial
-from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -15,13 +14,10 @@ import numpy as np
 
 import rbgs
 import rbgs.jax
+from rbgs.doors import has_one_value
 
 Linear = tuple[jax.Array, jax.Array]  # a weight ``(inputs, outputs)`` and a bias
 Nodes = tuple[jax.Array, jax.Array]  # hidden and cell, each ``(batch, node, size)``
-
-# A block of merges is one loop, as wide as its first merge: more of them waste less, but each is a
-# program of its own to compile.
-_BLOCKS = 2
 
 
 class TreeLSTM(NamedTuple):
@@ -86,7 +82,7 @@ def classify(
     model : TreeLSTM
         The weights.
     tokens : int array ``(batch, longest)``
-        Padded behind the lengths with any token.
+        Two or more, padded behind the lengths with any token.
     lengths : int array ``(batch,)``
         How many tokens of each row count, at least 1.
     estimator : rbgs.Estimator, optional
@@ -98,22 +94,30 @@ def classify(
     -------
     array ``(batch, classes)``
         Unnormalised log-probabilities.
+
+    Raises
+    ------
+    TypeError
+        The estimator has no draws with a derivative: there is no loss of one choice alone.
     """
+    if estimator is not None and not has_one_value(estimator):
+        raise TypeError(
+            f"{type(estimator).__name__} needs the loss of each choice, but a choice here is among "
+            "what the ones before left: take an estimator whose one draw has a derivative, such as "
+            "rbgs.GumbelRao(0.1)"
+        )
     batch, longest = tokens.shape
     # The product with one-hot rows has a faster derivative than an index.
     leaves = model.embedding @ model.leaf[0] + model.leaf[1]
     nodes = jax.nn.one_hot(tokens, len(leaves), dtype=leaves.dtype) @ leaves
     hidden, cell = jnp.split(nodes, 2, axis=-1)
-    bounds = np.linspace(0, longest - 1, _BLOCKS + 1).round().astype(int)
-    for start, stop in pairwise(np.unique(bounds).tolist()):
-        pairs = lengths - 1 - jnp.arange(start, stop)[:, None]  # (merge, batch)
-        noise = None
-        if estimator is not None:
-            like = jnp.zeros((stop - start, batch, longest - 1 - start), leaves.dtype)
-            noise = estimator.noise(like, jax.random.fold_in(key, start))  # of all merges at once
-        merge = partial(_merge, model, estimator)
-        (hidden, cell), _ = jax.lax.scan(merge, (hidden, cell), (pairs, noise))
-        hidden, cell = hidden[:, : longest - stop], cell[:, : longest - stop]
+    pairs = lengths - 1 - jnp.arange(longest - 1)[:, None]  # (merge, batch)
+    noise = None
+    if estimator is not None:  # all that the merges need, at once
+        like = jnp.zeros((longest - 1, batch, longest - 1), leaves.dtype)
+        noise = estimator.noise(like, key)
+    merge = partial(_merge, model, estimator)
+    (hidden, cell), _ = jax.lax.scan(merge, (hidden, cell), (pairs, noise))
     weight, bias = model.layer
     root = jax.nn.relu(hidden[:, 0] @ weight + bias)
     return root @ model.output[0] + model.output[1]
@@ -125,7 +129,10 @@ def _merge(
     nodes: Nodes,
     pairs_and_noise: tuple[jax.Array, jax.Array | None],
 ) -> tuple[Nodes, None]:
-    """Replace a pair of each row by its composition; the last node keeps its place, unused."""
+    """Replace a pair of each row by its composition.
+
+    All merges are one loop, compiled once: the nodes stay as many, with unused ones at the end.
+    """
     pairs, noise = pairs_and_noise
     compositions = _compose(model, *nodes)
     scores = compositions[0] @ model.query

@@ -16,7 +16,7 @@ Backend.JAX.load()
 
 from jax.test_util import check_grads  # noqa: E402
 
-from benchmarks.experiments import listops, training, tree_lstm  # noqa: E402
+from benchmarks.experiments import estimators, listops, training, tree_lstm  # noqa: E402
 from benchmarks.experiments import listops_data as data  # noqa: E402
 
 
@@ -117,10 +117,11 @@ def test_padded_examples():
         assert example == (tuple(data.VOCABULARY[number] for number in row[:length]), label)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model():
-    make = jax.jit(tree_lstm.initialise, static_argnums=(1, 2, 3))
-    return make(jax.random.key(0), len(data.VOCABULARY), 10, 8)
+    with jax.enable_x64(False):
+        make = jax.jit(tree_lstm.initialise, static_argnums=(1, 2, 3))
+        return make(jax.random.key(0), len(data.VOCABULARY), 10, 8)
 
 
 @partial(jax.jit, static_argnames="estimator")
@@ -195,7 +196,8 @@ def test_padding_makes_no_difference(model, tokens):
     lengths = jax.numpy.asarray([7, 6, 4, 2, 1])
     logits = classify(model, tokens, lengths)
     for row, length in enumerate(lengths):
-        alone = classify(model, tokens[row : row + 1, :length], lengths[row : row + 1])
+        alone = tokens[row : row + 1, : max(2, length)]
+        alone = classify(model, alone, lengths[row : row + 1])
         np.testing.assert_allclose(logits[row], alone[0], atol=2e-5)
     other = jax.numpy.where(jax.numpy.arange(7) < lengths[:, None], tokens, 3)
     for estimator in (None, rbgs.GumbelRao(0.5)):
@@ -229,31 +231,33 @@ def test_trees_are_drawn_with_their_probabilities(model, tokens):
 def test_the_derivative_of_relaxed_choices_is_that_of_the_value(model, tokens):
     lengths = jax.numpy.asarray([7, 6, 4, 2, 1])
 
-    def loss(model, estimator):
-        logits = classify(model, tokens, lengths, estimator, jax.random.key(1))
-        return (logits**2).mean()
+    @jax.jit
+    def loss(model):
+        estimator, key = rbgs.GumbelSoftmax(0.7), jax.random.key(1)
+        return (tree_lstm.classify(model, tokens, lengths, estimator, key) ** 2).mean()
 
     with jax.enable_x64(True):
         model = jax.tree.map(lambda x: jax.numpy.asarray(x, "float64"), model)
-        check_grads(lambda x: loss(x, rbgs.GumbelSoftmax(0.7)), (model,), 1, ["rev"], eps=1e-5)
+        check_grads(loss, (model,), 1, ["rev"], eps=1e-5)
 
 
 def test_the_query_learns_through_the_choices(model, tokens):
     lengths = jax.numpy.asarray([7, 6, 5, 3, 1])
-
-    @partial(jax.jit, static_argnames="estimator")
-    @jax.grad
-    def gradient(model, estimator, row):
-        logits = classify(model, tokens, lengths, estimator, jax.random.key(0))
-        return (logits[row] ** 2).sum()
-
     for estimator in (rbgs.GumbelRao(0.01), rbgs.StraightThroughGumbelSoftmax(1.0)):
-        rows = [gradient(model, estimator, row) for row in range(5)]
+
+        @jax.jit
+        @jax.jacrev
+        def gradients(model, estimator=estimator):
+            logits = tree_lstm.classify(model, tokens, lengths, estimator, jax.random.key(0))
+            return (logits**2).sum(axis=-1)
+
+        rows = gradients(model)
         assert all(np.isfinite(x).all() for x in jax.tree.leaves(rows))
-        assert all(np.abs(x.query).sum() > 0 for x in rows[:4])
-        assert (rows[4].query == 0).all()  # one token: there is nothing to choose
+        assert (np.abs(rows.query[:4]).sum(axis=-1) > 0).all()
+        assert (rows.query[4] == 0).all()  # one token: there is nothing to choose
 
 
+@pytest.mark.slow
 def test_runs_learn_together_and_each_by_itself():
     config = listops.Config(
         longest=5,
@@ -270,12 +274,12 @@ def test_runs_learn_together_and_each_by_itself():
     for name in ("ST-GS", "GR"):
         base = replace(config, estimator=name)
         configs = [base, replace(base, seed=1), replace(base, learning_rate=1e20)]
-        (first, second, diverged), _ = training.train(problem, configs)
+        (first, second, diverged), weights = training.train(problem, configs)
         assert first["curve"] != second["curve"]
-        assert first["curve"][-1]["step"] == 600
-        for result in (first, second):
-            assert 0.05 < result["majority"] < 0.3
-            assert result["test"] > result["majority"] + 0.25
+        for number in range(2):
+            tested = training.test(problem, training.one_of(weights, number))
+            assert 0.05 < tested["majority"] < 0.3
+            assert tested["test"] > tested["majority"] + 0.25
         assert "FloatingPointError" in diverged["error"]
 
 
@@ -291,9 +295,8 @@ def test_blocks_of_rows_make_no_difference(model):
     assert listops.accuracy(model, arrays) == pytest.approx(right.mean())
 
 
-def test_an_estimator_without_a_path_is_refused():
-    config = listops.Config(
-        estimator="REINFORCE", longest=4, size=4, budget=1, examples=50, held_out=9
-    )
-    with pytest.raises(TypeError, match="Reinforce uses values of the loss"):
-        training.train(listops.problem(config, None), [config])
+@pytest.mark.parametrize("name", ["REINFORCE", "RLOO", "Systematic GR"])
+def test_an_estimator_without_a_derivative_of_one_draw_is_refused(model, tokens, name):
+    estimator = estimators.make(name, 0.5, estimators.knobs(name)[0])
+    with pytest.raises(TypeError, match=f"{type(estimator).__name__} needs the loss of each"):
+        tree_lstm.classify(model, tokens, tokens[:, 0], estimator, jax.random.key(0))
