@@ -136,7 +136,6 @@ def bound(
     chunk : int
         How many at a time.
     """
-
     upper = jnp.cumsum(jax.nn.softmax(logits), axis=-1)
     lower = jnp.pad(upper[..., :-1], [(0, 0)] * (upper.ndim - 1) + [(1, 0)])
     upper = upper.at[..., -1].set(jnp.inf)
