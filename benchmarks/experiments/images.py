@@ -1,6 +1,7 @@
 """Binary images: MNIST from IDX files or OpenML, or the digits that scikit-learn carries."""
 
 import gzip
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,6 +53,7 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
 
+@lru_cache(maxsize=1)
 def load(source: str, folder: Path | None, seed: int) -> Images:
     """Load images and make each pixel 0 or 1, once, with its intensity as probability.
 

@@ -179,7 +179,7 @@ def train(
         (value, losses), gradient = jax.value_and_grad(problem.loss, has_aux=True)(
             state.weights, batch, estimator, of_sample
         )
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         kept = jnp.minimum(1.0, run.clip / jnp.maximum(norm, 1e-12))
         gradient = jax.tree.map(lambda x: x * kept, gradient)
         updates, memory = direction.update(gradient, state.optimiser)
@@ -209,7 +209,8 @@ def train(
     states = jax.jit(jax.vmap(first_state))(numbers)
     curves: list[list[dict[str, float]]] = [[] for _ in runs]
     done, start = 0, time.perf_counter()
-    for target in np.linspace(0, steps, config.evaluations + 1).round().astype(int)[1:].tolist():
+    targets = np.linspace(0, steps, config.evaluations + 1).round().astype(int)
+    for target in np.unique(targets)[1:].tolist():
         states, points = block(states, problem.data, target - done)
         points = {name: np.asarray(values) for name, values in points.items()}
         for number, curve in enumerate(curves):

@@ -142,22 +142,17 @@ def programs(study: Study, stage: str, configs: list[Any], done: set[str]) -> li
     return [Program(study, stage, tuple(group)) for group in groups.values()]
 
 
-def best_trial(study: Study, rows: dict[str, Row]) -> dict[str, Any] | None:
-    """Return the configuration with the best score in validation; None if all of them failed."""
-    found = [rows[cell_name(study.sweep, SEARCH, asdict(config))] for config in study.configs()]
-    scored = [(row.result["valid"], row.config) for row in found if row.result and not row.error]
-    return min(scored, key=lambda pair: pair[0])[1] if scored else None
-
-
 def next_programs(study: Study, store: Store, retry: bool) -> list[Program]:
     """Return what a study can run now: its search, or once that has all rows what it found best."""
     rows = store.rows()
     done = {cell for cell, row in rows.items() if row.error is None or not retry}
-    searching = programs(study, SEARCH, study.configs(), done)
+    trials = study.searched()
+    searching = programs(study, SEARCH, trials, done)
     if searching:
         return searching
-    best = best_trial(study, rows)
-    return [] if best is None else programs(study, TEST, study.final_configs(best), done)
+    found = {trial: rows[cell_name(study.sweep, SEARCH, asdict(trial))] for trial in trials}
+    scores = {x: row.result["valid"] for x, row in found.items() if row.result and not row.error}
+    return programs(study, TEST, study.tested(scores), done)
 
 
 def connect(scheduler: str | None, workers: int) -> Client:

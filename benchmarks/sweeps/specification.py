@@ -1,12 +1,14 @@
 """What a sweep runs, read from a TOML file.
 
-For each of ``estimators`` and each table of ``columns``, a study: a random search over ``ranges``,
+For each of ``estimators``, and those that a column names as ``further``, and each table of
+``columns``, a study: a random search over ``ranges``,
 each with ``low``, ``high`` and optionally ``log = true``, the same for every study, and then, at
 the values with the best score in validation, ``seeds`` runs that are tested. ``fixed`` holds
 further entries of the experiment's ``Config``, ``search.fixed`` those that differ in the search.
 """
 
 import importlib
+import json
 import math
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -31,30 +33,46 @@ def experiment(name: str) -> ModuleType:
 
 @dataclass(frozen=True)
 class Study:
-    """An estimator in a column of the table: its search, and what is fixed."""
+    """An estimator in columns of the table that share a program: their searches and tests."""
 
     sweep: str
     experiment: str
     fixed: dict[str, Any]
+    columns: list[dict[str, Any]]
     seeds: int
     search: dict[str, Any]
 
-    def configs(self) -> list[training.Config]:
-        """Return the configurations of the search."""
+    def trials(self, column: dict[str, Any]) -> list[training.Config]:
+        """Return the configurations of the search in one column."""
         make = experiment(self.experiment).Config
         options = estimators.knobs(self.fixed["estimator"])
-        changed = self.fixed | self.search.get("fixed", {})
+        entries = self.fixed | column | self.search.get("fixed", {})
         return [
-            make(**changed, **trial, knob=options[number % len(options)])
+            make(**entries, **trial, knob=options[number % len(options)])
             for number, trial in enumerate(_trials(self.search))
         ]
 
-    def final_configs(self, best: Mapping[str, Any]) -> list[training.Config]:
-        """Return the configurations that are tested, from that of the best trial."""
-        make = experiment(self.experiment).Config
-        chosen = {name: best[name] for name in (*self.search["ranges"], "knob")}
-        # The search has seed 0.
-        return [make(**self.fixed, **chosen, seed=seed + 1) for seed in range(self.seeds)]
+    def searched(self) -> list[training.Config]:
+        """Return the configurations of the search in all columns."""
+        return [trial for column in self.columns for trial in self.trials(column)]
+
+    def tested(self, scores: Mapping[training.Config, float]) -> list[training.Config]:
+        """Return what is tested: the best trial of each column with seeds that are new.
+
+        Parameters
+        ----------
+        scores : mapping
+            The score of each trial that succeeded; the lower the better.
+        """
+        make, names = experiment(self.experiment).Config, (*self.search["ranges"], "knob")
+        configs = []
+        for column in self.columns:
+            scored = [trial for trial in self.trials(column) if trial in scores]
+            if scored:
+                best = min(scored, key=scores.__getitem__)
+                chosen = self.fixed | column | {name: getattr(best, name) for name in names}
+                configs += [make(**chosen, seed=seed + 1) for seed in range(self.seeds)]
+        return configs
 
 
 def studies(path: Path) -> list[Study]:
@@ -81,17 +99,21 @@ def studies(path: Path) -> list[Study]:
             f"{path} has the entries {sorted(read)}; wanted are {sorted(_ENTRIES)}, with "
             f"experiment one of {', '.join(EXPERIMENTS)}"
         )
-    return [
-        Study(
-            path.stem,
-            read["experiment"],
-            read["fixed"] | column | {"estimator": name},
-            read["seeds"],
-            read["search"],
-        )
-        for column in read["columns"]
-        for name in read["estimators"]
-    ]
+    shared: dict[str, list[dict[str, Any]]] = {}
+    for column in read["columns"]:
+        shapes = {name: x for name, x in column.items() if name not in training.Run._fields}
+        shared.setdefault(json.dumps(shapes), []).append(column)
+    found = []
+    for columns in shared.values():
+        names = read["estimators"] + columns[0].get("further", [])
+        columns = [{k: x for k, x in column.items() if k != "further"} for column in columns]
+        for name in names:
+            fixed = read["fixed"] | {"estimator": name}
+            study = Study(
+                path.stem, read["experiment"], fixed, columns, read["seeds"], read["search"]
+            )
+            found.append(study)
+    return found
 
 
 def _trials(search: Mapping[str, Any]) -> Iterator[dict[str, float]]:
