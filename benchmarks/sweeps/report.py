@@ -4,6 +4,7 @@ Each sweep becomes a fragment of a page, `tables/NAME.md` in the folder of the r
 beside that folder. The same rows make the same fragments.
 """
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -92,12 +93,15 @@ def main(
     rows: Annotated[list[Path], typer.Argument(exists=True, help="SQLite files of sweeps.")],
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("docs/results"),
     into: Annotated[
-        Path | None, typer.Option(help="SQLite file that all rows are written to.")
+        Path | None, typer.Option(help="SQLite file that gets all rows; it is written anew.")
     ] = None,
 ) -> None:
     """Write the tables and figures of the rows that are there, those of several files together."""
     with TemporaryDirectory() as folder:
-        store = merge(rows, into or Path(folder, "rows.sqlite"))
+        store = merge(rows, Path(folder, "rows.sqlite"))
+        if into is not None:
+            into.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(store.path, into)
         for path in write(store, out):
             typer.echo(path)
         failed = sum(row.error is not None for row in store.rows().values())

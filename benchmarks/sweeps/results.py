@@ -87,7 +87,7 @@ class Sweep:
     Attributes
     ----------
     keys : tuple of str
-        The entries of the configuration that make a column.
+        The entries of the configuration that make a column, which are the same in the search.
     ranges : tuple of str
         Those that are searched.
     columns : dict
@@ -149,8 +149,12 @@ def read(store: Store) -> dict[str, Sweep]:
 
 
 def _sweep(name: str, specification: dict[str, Any], rows: list[Row]) -> Sweep:
-    keys = tuple(dict.fromkeys(key for column in specification["columns"] for key in column))
-    ranges = tuple(specification["search"]["ranges"])
+    search, no_keys = (
+        specification["search"],
+        {"further", *specification["search"].get("fixed", {})},
+    )
+    entries = dict.fromkeys(key for column in specification["columns"] for key in column)
+    keys, ranges = tuple(key for key in entries if key not in no_keys), tuple(search["ranges"])
     columns: dict[Column, Config] = {}
     found: defaultdict[tuple[str, Column, str], list[Row]] = defaultdict(list)
     for row in rows:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS rows (
     cell TEXT PRIMARY KEY, sweep TEXT NOT NULL, stage TEXT NOT NULL, config TEXT NOT NULL,
@@ -80,6 +82,15 @@ class Store:
             rows[cell] = Row(cell, sweep, stage, json.loads(config), read, *others)
         return rows
 
+    def frame(self, sweep: str, stage: str = "test") -> pd.DataFrame:
+        """Return the rows of a sweep, with a column for each entry of configuration and result."""
+        chosen = [x for x in self.rows().values() if (x.sweep, x.stage) == (sweep, stage)]
+        names = ("cell", "error", "versions", "started")
+        return pd.DataFrame(
+            {**{name: getattr(row, name) for name in names}, **row.config, **(row.result or {})}
+            for row in chosen
+        )
+
     def compact(self) -> None:
         """Make the file as small as its rows."""
         with closing(self._connect()) as connection:
@@ -87,10 +98,7 @@ class Store:
 
 
 def merge(paths: Iterable[Path], into: Path) -> Store:
-    """Write the rows of several files into one, which may have some already.
-
-    Of runs that are in several, the first that did not fail is kept.
-    """
+    """Write the rows of several files into one; of the rows of a run, the first without error."""
     store = Store(into)
     for path in paths:
         other, known = Store(path), store.sweeps()

@@ -1,7 +1,7 @@
 """The tables of a sweep: scores at test, what the search chose, moments of the gradient, cost."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from textwrap import shorten
 from typing import Any
 
@@ -178,11 +178,10 @@ def two_digits(mean: float, noise: float) -> str:
 
 def costs(rows: list[Row]) -> list[Table]:
     """Return tables of the time of a training step over one with ST-GS, an estimator a row."""
-    found: dict[tuple[str, Any], dict[Column, dict[str, Any]]] = {}
+    found: dict[tuple[str, Any], dict[Column, Row]] = {}
     for row in rows:
-        if row.result and not row.error:
-            shape = tuple(row.config[key] for key in ("variables", "arity", "batch"))
-            found.setdefault((row.config["estimator"], row.config["knob"]), {})[shape] = row.result
+        shape = tuple(row.config[key] for key in ("variables", "arity", "batch"))
+        found.setdefault((row.config["estimator"], row.config["knob"]), {})[shape] = row
     shapes = sorted({shape for results in found.values() for shape in results})
     headings = [f"{variables} × {arity}, B = {batch}" for variables, arity, batch in shapes]
     ratios = Table(
@@ -192,22 +191,33 @@ def costs(rows: list[Row]) -> list[Table]:
         f"Behind a comma: the knob. {_KNOBS}",
     )
     shares = Table(
-        "The same for one evaluation of the loss",
+        "The same for each evaluation of the loss",
         ("estimator", *headings),
         caption="The ratios above, divided by how often an estimate evaluates the loss.",
     )
     times = Table("Time of a training step in milliseconds", ("estimator", *headings))
     for name in order(estimator for estimator, _ in found):
         for knob in sorted((k for estimator, k in found if estimator == name), key=str):
-            results = [found[name, knob].get(shape) for shape in shapes]
+            here = [found[name, knob].get(shape) for shape in shapes]
             label = name if knob is None else f"{name}, {knob}"
-            ratios.add(label, *("–" if x is None else _ratio(x) for x in results))
-            shares.add(
-                label, *("–" if x is None else f"{x['per_evaluation']:.2f}" for x in results)
-            )
-            times.add(label, *("–" if x is None else f"{x['milliseconds']:.2f}" for x in results))
+            for table, show in ((ratios, _ratio), (shares, _share), (times, _time)):
+                table.add(label, *(_measured(row, show) for row in here))
     return [ratios, shares, times]
+
+
+def _measured(row: Row | None, show: Callable[[dict[str, Any]], str]) -> str:
+    if row is None:
+        return "–"
+    return "failed" if row.error or not row.result else show(row.result)
 
 
 def _ratio(result: dict[str, Any]) -> str:
     return f"{result['ratio']:.2f} ± {result['ratio_error']:.2f}"
+
+
+def _share(result: dict[str, Any]) -> str:
+    return f"{result['ratio'] / result['evaluations']:.2f}"
+
+
+def _time(result: dict[str, Any]) -> str:
+    return f"{result['milliseconds']:.2f}"
