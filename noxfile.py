@@ -192,8 +192,8 @@ def sweep(session):
 
 @nox.session
 def report(session):
-    """Tables and figures of the rows of a sweep."""
-    benchmark(session, "sweeps.report", "out/rows.sqlite")
+    """Tables and figures of the rows of sweeps, in docs/results."""
+    benchmark(session, "sweeps.report", "docs/results/rows.sqlite", extras="benchmarks,jax")
 
 
 @nox.session

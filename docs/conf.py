@@ -25,7 +25,8 @@ extensions = [
     "sphinx_design",
     "sphinxext.opengraph",
 ]
-exclude_patterns = ["_build", "_templates", "kernels"]
+# The pages of results include the tables.
+exclude_patterns = ["_build", "_templates", "kernels", "results/tables"]
 templates_path = ["_templates"]
 # MathJax in one file, so that formulas need no network.
 mathjax_path = "tex-svg.js"

@@ -76,6 +76,12 @@ def knobs(name: str) -> tuple[Any, ...]:
     return _entry(name).knobs
 
 
+def has_temperature(name: str) -> bool:
+    """Return whether an estimator depends on the temperature."""
+    entry = _entry(name)
+    return entry.make(0.25, entry.knobs[0]) != entry.make(0.5, entry.knobs[0])
+
+
 def evaluations(name: str, knob: Any, variables: int, categories: int) -> int:
     """Return how often an estimate evaluates the loss."""
     return _entry(name).evaluations(knob, variables, categories)

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -90,3 +90,20 @@ class Store:
             {**{name: getattr(row, name) for name in names}, **row.config, **(row.result or {})}
             for row in chosen
         )
+
+    def compact(self) -> None:
+        """Make the file as small as its rows."""
+        with closing(self._connect()) as connection:
+            connection.execute("VACUUM")
+
+
+def merge(paths: Iterable[Path], into: Path) -> Store:
+    """Write the rows of several files into one; of the rows of a run, the first without error."""
+    store = Store(into)
+    for path in paths:
+        other, known = Store(path), store.sweeps()
+        for name, specification in other.sweeps().items():
+            store.add_sweep(name, known.get(name, specification))
+        store.add(list(other.rows().values()))
+    store.compact()
+    return store
