@@ -90,19 +90,23 @@ def studies(path: Path) -> list[Study]:
     Raises
     ------
     ValueError
-        An entry is unknown or missing.
+        An entry is unknown or missing, or an experiment or estimator is unknown.
     """
     read = tomllib.loads(path.read_text())
-    if set(read) != _ENTRIES or read["experiment"] not in EXPERIMENTS:
+    _check(f"{path}", read, _ENTRIES)
+    _check(f"{path}, search,", read["search"], {"trials", "seed", "ranges"}, "fixed")
+    for name, span in read["search"]["ranges"].items():
+        _check(f"{path}, search.ranges.{name},", span, {"low", "high"}, "log")
+    if read["experiment"] not in EXPERIMENTS:
         raise ValueError(
-            f"{path} has the entries {sorted(read)}; wanted are {sorted(_ENTRIES)}, with "
-            f"experiment one of {', '.join(EXPERIMENTS)}"
+            f"{path} asks for the experiment {read['experiment']!r}; there are "
+            f"{', '.join(EXPERIMENTS)}"
         )
     shared: dict[str, list[dict[str, Any]]] = {}
     for column in read["columns"]:
         shapes = {name: x for name, x in column.items() if name not in training.Run._fields}
         shared.setdefault(json.dumps(shapes), []).append(column)
-    return [
+    found = [
         Study(
             path.stem,
             read["experiment"],
@@ -114,6 +118,20 @@ def studies(path: Path) -> list[Study]:
         for columns in shared.values()
         for name in read["estimators"]
     ]
+    try:
+        for study in found:
+            study.searched()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    return found
+
+
+def _check(where: str, table: Mapping[str, Any], wanted: set[str], *optional: str) -> None:
+    if not wanted <= set(table) <= wanted.union(optional):
+        raise ValueError(
+            f"{where} has the entries {sorted(table)}; wanted are {sorted(wanted)}"
+            + (f", optional is {', '.join(optional)}" if optional else "")
+        )
 
 
 def _trials(search: Mapping[str, Any]) -> Iterator[dict[str, float]]:
