@@ -9,7 +9,6 @@ the time of the command. What is measured again replaces its row.
 import os
 import time
 import tomllib
-import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -95,8 +94,8 @@ def measure(shape: str, rounds: int, tick: Callable[[], object]) -> list[Row]:
     for name, config in configs.items():
         try:
             calls[name], steps[name] = training_call(config)
-        except Exception:
-            errors[name] = traceback.format_exc()
+        except Exception as error:
+            errors[name] = f"{type(error).__name__}: {error}"
         tick()
     alternate(calls, 1)
     times = {
@@ -132,9 +131,7 @@ def table(shape: str, rows: list[Row]) -> Table:
     made = Table(
         f"VAE with {shape.replace('x', '×')} variables × categories, B = {rows[0].config['batch']}",
         ("estimator", "ms a step", f"over {BASE}", "loss evaluations", "ms an evaluation"),
-        caption="\n".join(
-            f"{row.config['estimator']}: {row.error.splitlines()[-1]}" for row in rows if row.error
-        ),
+        caption="\n".join(f"{row.config['estimator']}: {row.error}" for row in rows if row.error),
     )
     for row in rows:
         if (x := row.result) is not None:

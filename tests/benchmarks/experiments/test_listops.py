@@ -1,6 +1,5 @@
 """ListOps: its language, its files, its batches and its model."""
 
-import commands
 import numpy as np
 import pytest
 
@@ -162,12 +161,3 @@ def test_a_run_that_diverges_says_so():
     )
     with pytest.raises(FloatingPointError, match="diverged; lower the learning rate"):
         listops.train(config)
-
-
-@pytest.mark.slow
-def test_smoke(tmp_path):
-    for module in ("torch", "pandas", "typer", "matplotlib"):
-        pytest.importorskip(module)
-    figure = tmp_path / "listops.png"
-    commands.run("experiments.listops", "--smoke", "--figure", figure)
-    assert figure.stat().st_size > 10_000

@@ -1,6 +1,5 @@
 """The VAE: its bound and its gradients against enumeration."""
 
-import commands
 import numpy as np
 import pytest
 from backends import Backend
@@ -199,12 +198,3 @@ def test_a_run_that_diverges_raises():
     config = vae.Config(bits=4, hidden=(8,), iterations=20, learning_rate=1e20, draws=4)
     with pytest.raises(FloatingPointError, match="loss"):
         vae.train(config)
-
-
-@pytest.mark.slow
-def test_smoke(tmp_path):
-    pytest.importorskip("sklearn")
-    pytest.importorskip("pandas")
-    figure = tmp_path / "vae.png"
-    commands.run("experiments.vae", "--smoke", "--figure", figure)
-    assert figure.stat().st_size > 10_000
