@@ -1,7 +1,6 @@
 """What the doors to autodiff frameworks share: checks, and the arrays that an estimator holds."""
 
 from collections.abc import Callable, Sequence
-from copy import copy
 from typing import Any
 
 from rbgs.arrays.inputs import check_like
@@ -187,8 +186,4 @@ def not_installed(error: ModuleNotFoundError, framework: str) -> ModuleNotFoundE
 
 def at_temperature(estimator: Estimator, temperature: Temperature | None) -> Estimator:
     """Return the estimator at a temperature that was checked before; unchanged for None."""
-    if temperature is None:
-        return estimator
-    changed = copy(estimator)
-    object.__setattr__(changed, "temperature", temperature)
-    return changed
+    return estimator if temperature is None else estimator._at_temperature(temperature)

@@ -5,9 +5,9 @@ its binary parse as parentheses between them, which the task hides from the mode
 """
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,22 @@ class Splits(NamedTuple):
     train: list[Example]
     valid: list[Example]
     test: list[Example]
+
+
+class Arrays(NamedTuple):
+    """Examples as integers, in arrays of any library.
+
+    Attributes
+    ----------
+    tokens : int array ``(example, longest)``
+        Numbers of the vocabulary.
+    lengths, labels : int arrays ``(example,)``
+        How many of the tokens count, and the values.
+    """
+
+    tokens: Any
+    lengths: Any
+    labels: Any
 
 
 def evaluate(tokens: Sequence[str]) -> int:
@@ -196,40 +212,10 @@ def load(
     return Splits(**splits)
 
 
-def batches(
-    examples: Sequence[Example], size: int, rng: np.random.Generator | None, pool: int = 50
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield padded batches of expressions of similar lengths.
-
-    Parameters
-    ----------
-    examples : sequence of Example
-        All are used once.
-    size : int
-        Examples a batch, at most.
-    rng : numpy.random.Generator or None
-        Shuffles the examples, and the batches; None leaves them sorted by length.
-    pool : int
-        How many batches are sorted by length at a time, when they are shuffled.
-
-    Yields
-    ------
-    tokens, lengths, labels : int64 arrays ``(batch, longest)``, ``(batch,)``, ``(batch,)``
-        Of one batch.
-    """
-    order = np.arange(len(examples)) if rng is None else rng.permutation(len(examples))
-    lengths = np.asarray([len(x.tokens) for x in examples])
-    step = len(examples) if rng is None else pool * size
-    groups = []
-    for start in range(0, len(order), step):
-        part = order[start : start + step]
-        part = part[np.argsort(lengths[part], kind="stable")]
-        groups += [part[i : i + size] for i in range(0, len(part), size)]
-    if rng is not None:
-        groups = [groups[i] for i in rng.permutation(len(groups))]
-    for group in groups:
-        tokens = np.zeros((len(group), lengths[group].max()), dtype=np.int64)
-        for row, index in enumerate(group):
-            numbers = [NUMBERS[token] for token in examples[index].tokens]
-            tokens[row, : len(numbers)] = numbers
-        yield tokens, lengths[group], np.asarray([examples[i].label for i in group])
+def padded(examples: Sequence[Example], longest: int) -> Arrays:
+    """Return examples as arrays; any token fills a row behind its length."""
+    tokens = np.zeros((len(examples), longest), dtype=np.int32)
+    for row, example in zip(tokens, examples, strict=True):
+        row[: len(example.tokens)] = [NUMBERS[token] for token in example.tokens]
+    lengths = np.asarray([len(x.tokens) for x in examples], dtype=np.int32)
+    return Arrays(tokens, lengths, np.asarray([x.label for x in examples], dtype=np.int32))

@@ -226,7 +226,8 @@ def train(
     states = jax.jit(jax.vmap(partial(first_state, problem, config)))(numbers)
     curves: list[list[dict[str, float]]] = [[] for _ in configs]
     done, start = 0, time.perf_counter()
-    for target in np.linspace(0, steps, config.evaluations + 1).round().astype(int)[1:].tolist():
+    targets = np.linspace(0, steps, config.evaluations + 1).round().astype(int)
+    for target in np.unique(targets)[1:].tolist():
         states, points = block(states, problem.data, target - done)
         points = {name: np.asarray(values) for name, values in points.items()}
         for number, curve in enumerate(curves):

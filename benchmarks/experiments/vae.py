@@ -1,7 +1,8 @@
 """The categorical VAE of Paulus, Maddison & Krause (2021), section 5.4, on images of digits.
 
-The only sample is that of the reconstruction term. Along training are measured the bound on
-validation images and the moments of the gradient for the encoder's logits, for one fixed minibatch.
+The prior is uniform, so the Kullback-Leibler term is in closed form and the only sample is that of
+the reconstruction term. Along training are measured the bound on validation images and the moments
+of the gradient for the encoder's logits, for one fixed minibatch.
 """
 
 from dataclasses import dataclass
@@ -11,40 +12,20 @@ import jax
 import jax.numpy as jnp
 
 import rbgs
-from benchmarks.experiments import categorical_vae as cvae
-from benchmarks.experiments import images, training
+import rbgs.jax
+from benchmarks.experiments import training, units
 
 # Up to this many latent values the gradient is enumerated.
 _ENUMERABLE = 2**12
 
 
 @dataclass(frozen=True)
-class Config(training.Config):
-    """What a run depends on. With ``draws`` 0 no moments are measured."""
-
-    variables: int = 6
-    arity: int = 4
-    hidden: tuple[int, ...] = (512, 256)
-    valid_images: int = 500
-    valid_samples: int = 50
-    test_images: int = 10_000
-    test_samples: int = 5000
-    probe_images: int = 20
-    draws: int = 0
-    data: str = "digits"
-    binarisation: int = 0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(self.hidden))  # a list, where it is from a file
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """The number of latent variables, and of their categories."""
-        return self.variables, self.arity
+class Config(units.Config):
+    """What a run depends on."""
 
 
 def problem(config: Config, folder: Path | None) -> training.Problem:
-    """Return what is trained; the images are kept as bytes.
+    """Return what is trained.
 
     Parameters
     ----------
@@ -53,57 +34,63 @@ def problem(config: Config, folder: Path | None) -> training.Problem:
     folder : Path, optional
         Of the IDX files, if the run is to read them.
     """
-    splits = images.load(config.data, folder, config.binarisation)
-    data = {
-        "train": jnp.asarray(splits.train, jnp.uint8),
-        "valid": jnp.asarray(splits.valid[: config.valid_images], jnp.uint8),
-        "test": jnp.asarray(splits.test[: config.test_images], jnp.uint8),
-    }
-    pixels = splits.train.shape[1]
+    return units.problem(config, folder, task(config))
 
-    def batch(key: jax.Array, data: dict[str, jax.Array]) -> jax.Array:
-        train = data["train"]
-        chosen = jax.random.randint(key, (config.batch,), 0, len(train))
-        return train[chosen].astype(jnp.float32)
 
-    def loss(
-        model: cvae.Autoencoder, batch: jax.Array, estimator: rbgs.Estimator, key: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        logits = cvae.encode(model, batch, config.arity)
-        return cvae.objective(model, logits, batch, estimator, key)
-
-    def score(model: cvae.Autoencoder, key: jax.Array, data: dict[str, jax.Array]) -> jax.Array:
-        return cvae.mean_bound(
-            model, data["valid"], key, arity=config.arity, samples=config.valid_samples
-        )
-
-    def test(
-        model: cvae.Autoencoder, key: jax.Array, data: dict[str, jax.Array]
-    ) -> dict[str, jax.Array]:
-        bound = cvae.mean_bound(
-            model, data["test"], key, arity=config.arity, samples=config.test_samples
-        )
-        return {"test": bound}
-
-    def probe(
-        model: cvae.Autoencoder,
-        estimator: rbgs.Estimator,
-        key: jax.Array,
-        data: dict[str, jax.Array],
-    ) -> dict[str, jax.Array]:
-        return cvae.gradient_moments(
-            model,
-            data["valid"][: config.probe_images].astype(jnp.float32),
-            config.arity,
-            estimator,
-            key,
-            draws=config.draws,
-            enumerable=config.arity**config.variables <= _ENUMERABLE,
-        )
-
-    def initialise(key: jax.Array) -> cvae.Autoencoder:
-        return cvae.initialise(key, pixels, config.hidden, config.variables, config.arity)
-
-    return training.Problem(
-        data, initialise, batch, loss, score, test, probe if config.draws else None
+def task(config: Config) -> units.Task:
+    """Return the objective, and its exact gradient if the latent space is small enough."""
+    enumerable = config.arity**config.variables <= _ENUMERABLE
+    return units.Task(
+        lambda images: (images, images),
+        objective,
+        log_weight,
+        exact_gradient if enumerable else None,
     )
+
+
+def divergence(logits: jax.Array) -> jax.Array:
+    """Return the Kullback-Leibler divergence of the latent variables from uniform ones."""
+    log_probs = jax.nn.log_softmax(logits)
+    per_variable = jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1) + jnp.log(logits.shape[-1])
+    return per_variable.sum(axis=-1)
+
+
+def objective(
+    model: units.Model,
+    logits: jax.Array,
+    images: jax.Array,
+    estimator: rbgs.Estimator,
+    key: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Return the mean negative bound of one sample an image, and the mean reconstruction loss."""
+    losses = rbgs.jax.expectation(
+        estimator, key, lambda value: units.reconstruction_loss(model, value, images), logits
+    )
+    return jnp.mean(losses + divergence(logits)), losses.mean()
+
+
+def log_weight(
+    model: units.Model, logits: jax.Array, images: jax.Array, value: jax.Array
+) -> jax.Array:
+    """Return log p(image, value) - log q(value | image), of the importance-weighted bound."""
+    log_q = jnp.sum(value * jax.nn.log_softmax(logits), axis=(-2, -1))
+    log_prior = -logits.shape[-2] * jnp.log(logits.shape[-1])
+    return log_prior - log_q - units.reconstruction_loss(model, value, images)
+
+
+def all_values(variables: int, arity: int) -> jax.Array:
+    """Return all latent values, ``(arity ** variables, variable, category)``."""
+    numbers = jnp.arange(arity**variables)[:, None] // arity ** jnp.arange(variables)
+    return jax.nn.one_hot(numbers % arity, arity)
+
+
+def exact_gradient(model: units.Model, logits: jax.Array, images: jax.Array) -> jax.Array:
+    """Return the derivative of the expected objective for the logits, by enumeration."""
+    values = all_values(*logits.shape[-2:])
+    losses = jax.vmap(lambda image: units.reconstruction_loss(model, values, image))(images)
+
+    def expected(logits: jax.Array) -> jax.Array:
+        log_q = jnp.einsum("cvn,bvn->bc", values, jax.nn.log_softmax(logits))
+        return jnp.mean(jnp.sum(jnp.exp(log_q) * losses, axis=-1) + divergence(logits))
+
+    return jax.grad(expected)(logits)

@@ -24,7 +24,7 @@ from benchmarks.experiments import estimators, training, vae
 from benchmarks.measurements.timing import alternate, ratio_and_error
 from benchmarks.output.progress import steps_left
 from benchmarks.output.tables import Table
-from benchmarks.sweeps.run import ONE_THREAD, now
+from benchmarks.sweeps.run import ONE_THREAD, described, now
 from benchmarks.sweeps.store import Row, Store, cell_name, rounded, versions
 
 _SWEEP = tomllib.loads(Path(__file__).parents[1].joinpath("sweeps", "mnist.toml").read_text())
@@ -94,8 +94,8 @@ def measure(shape: str, rounds: int, tick: Callable[[], object]) -> list[Row]:
     for name, config in configs.items():
         try:
             calls[name], steps[name] = training_call(config)
-        except Exception as error:
-            errors[name] = f"{type(error).__name__}: {error}"
+        except Exception as failure:
+            errors[name] = described(failure)
         tick()
     alternate(calls, 1)
     times = {

@@ -70,7 +70,8 @@ def main(
         if sweep not in (None, name):
             continue
         read = tomllib.loads(specification)
-        columns = list(dict.fromkeys(entry for column in read["columns"] for entry in column))
+        entries = dict.fromkeys(entry for column in read["columns"] for entry in column)
+        columns = [entry for entry in entries if entry != "further"]
         table = Table(name, ("estimator", *columns, "seed", "test", "new test"))
         tested = [x for x in store.rows().values() if (x.sweep, x.stage) == (name, TEST)]
         kept = [x for x in tested if x.result and weights_file(weights, x.cell).exists()]
@@ -79,9 +80,9 @@ def main(
             for row in progress.track(kept, description=name):
                 file = weights_file(weights, row.cell)
                 new = evaluate(read["experiment"], row.config | changed, file, data)
-                entries = (str(row.config[x]) for x in ("estimator", *columns, "seed"))
+                cells = (str(row.config[x]) for x in ("estimator", *columns, "seed"))
                 values = (f"{x['test']:.6g}" for x in (row.result or {}, new))
-                table.add(*entries, *values)
+                table.add(*cells, *values)
         table.caption = f"{len(kept)} of {len(tested)} tests have kept their weights."
         typer.echo(table)
 

@@ -72,8 +72,9 @@ def run_program(program: Program, data: str | None, weights: str | None) -> list
                 result |= training.test(problem, one)
                 if weights is not None:
                     save_weights(Path(weights), cell, one)
-    except Exception:
-        results = [{"error": traceback.format_exc()} for _ in program.configs]
+    except Exception as failure:
+        traceback.print_exc()  # where the worker's output goes
+        results = [{"error": described(failure)} for _ in program.configs]
     return as_rows(program, results, started, time.perf_counter() - start)
 
 
@@ -90,9 +91,14 @@ def as_rows(
     return rows
 
 
+def described(failure: BaseException | None) -> str:
+    """Return what a row says of an exception."""
+    return f"{type(failure).__name__}: {failure}"
+
+
 def lost(program: Program, failure: BaseException | None) -> list[Row]:
     """Return the rows of a program whose worker did not come back."""
-    error = {"error": f"{type(failure).__name__}: {failure}"}
+    error = {"error": described(failure)}
     return as_rows(program, [error] * len(program.configs), now(), 0.0)
 
 

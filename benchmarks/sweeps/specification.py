@@ -1,9 +1,10 @@
 """What a sweep runs, read from a TOML file.
 
-For each of ``estimators`` and each table of ``columns``, a study: a random search over ``ranges``,
-each with ``low``, ``high`` and optionally ``log = true``, the same for every study, and then, at
-the values with the best score in validation, ``seeds`` runs that are tested. ``fixed`` holds
-further entries of the experiment's ``Config``, ``search.fixed`` those that differ in the search.
+For each of ``estimators``, and those that a column names as ``further``, and each table of
+``columns``, a study: a random search over ``ranges``, each with ``low``, ``high`` and optionally
+``log = true``, the same for every study, and then, at the values with the best score in validation,
+``seeds`` runs that are tested. ``fixed`` holds further entries of the experiment's ``Config``,
+``search.fixed`` those that differ in the search.
 """
 
 import importlib
@@ -106,18 +107,16 @@ def studies(path: Path) -> list[Study]:
     for column in read["columns"]:
         shapes = {name: x for name, x in column.items() if name not in training.Run._fields}
         shared.setdefault(json.dumps(shapes), []).append(column)
-    found = [
-        Study(
-            path.stem,
-            read["experiment"],
-            read["fixed"] | {"estimator": name},
-            columns,
-            read["seeds"],
-            read["search"],
-        )
-        for columns in shared.values()
-        for name in read["estimators"]
-    ]
+    found = []
+    for columns in shared.values():
+        names = read["estimators"] + columns[0].get("further", [])
+        columns = [{k: x for k, x in column.items() if k != "further"} for column in columns]
+        for name in names:
+            fixed = read["fixed"] | {"estimator": name}
+            study = Study(
+                path.stem, read["experiment"], fixed, columns, read["seeds"], read["search"]
+            )
+            found.append(study)
     try:
         for study in found:
             study.searched()

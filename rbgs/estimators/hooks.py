@@ -1,14 +1,15 @@
 """What an estimator says of itself: its hyperparameters, and what the base class asks it."""
 
 from abc import ABC, abstractmethod
+from copy import copy
 from dataclasses import fields
 from types import FunctionType
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from rbgs.arrays.namespaces import array_namespace
 from rbgs.arrays.rows import Rows
 from rbgs.arrays.scalars import are_equal, is_array
-from rbgs.arrays.typing import Array
+from rbgs.arrays.typing import Array, Temperature
 from rbgs.draw import Operator
 from rbgs.estimators.loss import Loss
 from rbgs.structures.categorical import CATEGORICAL
@@ -51,6 +52,15 @@ class Hooks(ABC):
         if any(map(is_array, values)):
             raise TypeError(f"{type(self).__name__} holds an array, so it is unhashable")
         return hash((type(self), *values))
+
+    def _at_temperature(self, temperature: Temperature) -> Self:
+        """Return the same at a temperature that is not checked: a compiler may trace it."""
+        return self._with("temperature", temperature)
+
+    def _with(self, name: str, value: Any) -> Self:
+        changed = copy(self)
+        object.__setattr__(changed, name, value)
+        return changed
 
     @property
     def _structure(self) -> Structure:

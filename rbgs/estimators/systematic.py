@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Self
 
 from rbgs.arrays.devices import device
 from rbgs.arrays.inputs import check_count
@@ -99,6 +100,9 @@ class Systematic(Estimator):
         """
         temperature: Temperature = getattr(self.estimator, "temperature", 1.0)
         return temperature
+
+    def _at_temperature(self, temperature: Temperature) -> Self:
+        return self._with("estimator", self.estimator._at_temperature(temperature))
 
     @property
     def _random_given_outcome(self) -> bool:

@@ -159,3 +159,27 @@ def test_nor_does_the_decoder_see_the_estimate():
 def test_arrays_of_numpy_become_those_of_jax():
     value = door.expectation(REINFORCE, 0, lambda _: np.zeros(5), LOGITS, mask=np.ones(4, bool))
     assert isinstance(value, jax.Array)
+
+
+@pytest.mark.parametrize("estimator", [rbgs.GumbelRao, rbgs.ReinMax])
+def test_the_temperature_of_several_draws_may_be_traced(estimator):
+    def gradient(temperature):
+        many = rbgs.Systematic(estimator(temperature), draws=4)
+
+        def total(logits):
+            return door.expectation(many, KEY, lambda value: loss_of(value, DECODER), logits).sum()
+
+        return jax.grad(total)(jnp.asarray(LOGITS))
+
+    temperatures = 0.3, 1.2
+    wanted = [gradient(temperature) for temperature in temperatures]
+    per_row = jnp.asarray([0.3, 1.2, 0.3, 1.2, 0.3])
+    np.testing.assert_allclose(jax.jit(gradient)(0.3), wanted[0], atol=1e-9)
+    np.testing.assert_allclose(
+        jax.vmap(gradient)(jnp.asarray(temperatures)), jnp.stack(wanted), atol=1e-9
+    )
+    by_row = jnp.where(per_row[:, None] == 0.3, *wanted)
+    for function in (gradient, jax.jit(gradient)):
+        np.testing.assert_allclose(function(per_row), by_row, atol=1e-9)
+    with pytest.raises(ValueError, match=r"stop_gradient\(temperature\)"):
+        jax.jacobian(gradient)(0.3)

@@ -283,3 +283,25 @@ def test_a_loss_without_the_derivative_that_is_needed(estimator):
             door.expectation(estimator, loss, logits, generator=KEY)
         door.expectation(REINFORCE, loss, logits, generator=KEY).sum().backward()
     assert logits.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("estimator", [rbgs.StraightThroughGumbelSoftmax, rbgs.ReinMax])
+def test_the_temperature_of_several_draws_may_be_a_tensor(estimator):
+    def value(logits, temperature):
+        return expected(rbgs.Systematic(estimator(temperature), draws=4))(logits).sum()
+
+    def gradient(temperature, function=value):
+        leaf = LOGITS.clone().requires_grad_()
+        return torch.autograd.grad(function(leaf, temperature), leaf)[0]
+
+    temperatures = torch.asarray([0.3, 1.2], dtype=torch.float64)
+    wanted = torch.stack([gradient(temperature) for temperature in (0.3, 1.2)])
+    compiled = torch.compile(value, fullgraph=True, backend="aot_eager")
+    mapped = torch.vmap(torch.func.grad(value), in_dims=(None, 0))
+    close(mapped(LOGITS, temperatures), wanted)
+    close(gradient(temperatures[1]), wanted[1])
+    rows = [0, 1, 0, 1, 0]
+    for function in (value, compiled):
+        close(gradient(temperatures[rows], function), wanted[rows, torch.arange(5)])
+    with pytest.raises(ValueError, match=r"temperature\.detach\(\)"):
+        value(LOGITS, temperatures[0].requires_grad_())

@@ -1,9 +1,38 @@
-"""ListOps: its language, its files, its batches and its model."""
+"""ListOps: its language and its files; its model against an enumeration of the trees."""
+
+import itertools
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+from backends import Backend
 
-data = pytest.importorskip("benchmarks.experiments.listops_data")
+import rbgs
+
+pytest.importorskip("optax")
+jax = pytest.importorskip("jax")
+Backend.JAX.load()
+
+from jax.test_util import check_grads  # noqa: E402
+
+from benchmarks.experiments import listops, training, tree_lstm  # noqa: E402
+from benchmarks.experiments import listops_data as data  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _single_precision():
+    with jax.enable_x64(False):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _array_code():
+    """Have JAX compile the estimators: the compiled engine is slow under vmap."""
+    was = rbgs.is_compiled()
+    rbgs.set_compiled(False)
+    yield
+    rbgs.set_compiled(was)
 
 
 @pytest.mark.parametrize(
@@ -80,84 +109,191 @@ def test_splits_are_disjoint_and_read_where_they_can_be(tmp_path):
     assert len({x.tokens for split in splits for x in split}) == 501
 
 
-@pytest.mark.parametrize("rng", [None, np.random.default_rng(0)])
-def test_batches_hold_every_example_once(rng):
-    examples = data.generate(500, 12, np.random.default_rng(1))
-    seen, padding = [], 0
-    for tokens, lengths, labels in data.batches(examples, 16, rng):
-        assert len(tokens) <= 16
-        padding += (tokens.shape[1] - lengths).sum()
-        for row, length, label in zip(tokens, lengths, labels, strict=True):
-            expression = tuple(data.VOCABULARY[number] for number in row[:length])
-            seen.append(data.Example(expression, label))
-    assert sorted(seen) == sorted(examples)
-    assert padding < 0.1 * sum(len(example.tokens) for example in examples)
+def test_padded_examples():
+    examples = data.generate(200, 8, np.random.default_rng(1))
+    tokens, lengths, labels = data.padded(examples, 9)
+    assert tokens.shape == (200, 9)
+    for example, row, length, label in zip(examples, tokens, lengths, labels, strict=True):
+        assert example == (tuple(data.VOCABULARY[number] for number in row[:length]), label)
 
 
 @pytest.fixture
 def model():
-    torch = pytest.importorskip("torch")
-    from benchmarks.experiments.tree_lstm import TreeLSTM
-
-    torch.manual_seed(0)
-    return TreeLSTM(len(data.VOCABULARY), 10, 8)
+    make = jax.jit(tree_lstm.initialise, static_argnums=(1, 2, 3))
+    return make(jax.random.key(0), len(data.VOCABULARY), 10, 8)
 
 
-def test_padding_makes_no_difference(model):
-    import torch
-
-    import rbgs
-
-    tokens = torch.randint(len(data.VOCABULARY), (3, 9), generator=torch.Generator().manual_seed(0))
-    lengths = torch.tensor([9, 4, 1])
-    logits = model(tokens, lengths)
-    for row, length in enumerate(lengths.tolist()):
-        alone = model(tokens[row : row + 1, :length], lengths[row : row + 1])
-        torch.testing.assert_close(logits[row], alone[0])
-    other = tokens.clone()
-    other[1, 4:], other[2, 1:] = 0, 1
-    torch.testing.assert_close(model(other, lengths), logits)
-    results = [
-        model(x, lengths, rbgs.GumbelRao(0.5), torch.Generator().manual_seed(0))
-        for x in (tokens, other)
-    ]
-    torch.testing.assert_close(*results)
+@partial(jax.jit, static_argnames="estimator")
+def classify(model, tokens, lengths, estimator=None, key=None):
+    return tree_lstm.classify(model, tokens, lengths, estimator, key)
 
 
-def test_the_query_learns_through_the_choices(model):
-    import torch
+@pytest.fixture
+def tokens():
+    numbers = np.random.default_rng(0).integers(len(data.VOCABULARY), size=(5, 7))
+    return jax.numpy.asarray(numbers)
 
-    import rbgs
 
-    tokens = torch.randint(len(data.VOCABULARY), (5, 7), generator=torch.Generator().manual_seed(0))
-    lengths = torch.tensor([7, 6, 5, 3, 2])
+def composed(model, left, right):
+    """The composition of two nodes, by the equations of Choi et al."""
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    gates = np.concatenate([left[0], right[0]]) @ model.composition[0] + model.composition[1]
+    i, f, g, o, u = np.split(gates, 5)
+    cell = left[1] * sigmoid(f + 1) + right[1] * sigmoid(g + 1) + np.tanh(u) * sigmoid(i)
+    return sigmoid(o) * np.tanh(cell), cell
+
+
+def trees(model, tokens):
+    """Yield all trees of a row: the places chosen, their probability, the logits."""
+
+    def go_on(nodes, places, probability):
+        if len(nodes) == 1:
+            hidden = np.maximum(nodes[0][0] @ model.layer[0] + model.layer[1], 0)
+            yield places, probability, hidden @ model.output[0] + model.output[1]
+            return
+        pairs = [composed(model, *pair) for pair in itertools.pairwise(nodes)]
+        weights = np.exp([hidden @ model.query for hidden, _ in pairs])
+        for place, pair in enumerate(pairs):
+            yield from go_on(
+                [*nodes[:place], pair, *nodes[place + 2 :]],
+                (*places, place),
+                probability * weights[place] / weights.sum(),
+            )
+
+    model, tokens = jax.tree.map(np.asarray, (model, tokens))
+    leaves = model.embedding[tokens] @ model.leaf[0] + model.leaf[1]
+    yield from go_on([tuple(np.split(leaf, 2)) for leaf in leaves], (), 1.0)
+
+
+def greedy(model, tokens):
+    """The logits of the tree whose every choice is the likeliest."""
+
+    def margin(tree):  # lexicographic: the first choice decides, then the second
+        places = tree[0]
+        return [-firsts[places[: k + 1]] for k in range(len(places))]
+
+    every = list(trees(model, tokens))
+    firsts = {}
+    for places, probability, _ in every:
+        for k in range(len(places)):
+            firsts[places[: k + 1]] = firsts.get(places[: k + 1], 0.0) + probability
+    return min(every, key=margin)[2]
+
+
+def test_the_likeliest_tree_is_that_of_the_enumeration(model, tokens):
+    lengths = jax.numpy.asarray([5, 4, 3, 2, 1])
+    model = model._replace(query=20 * model.query)
+    logits = classify(model, tokens[:, :5], lengths)
+    for row, length in enumerate(lengths):
+        np.testing.assert_allclose(logits[row], greedy(model, tokens[row, :length]), atol=2e-5)
+
+
+def test_padding_makes_no_difference(model, tokens):
+    lengths = jax.numpy.asarray([7, 6, 4, 2, 1])
+    logits = classify(model, tokens, lengths)
+    for row, length in enumerate(lengths):
+        alone = classify(model, tokens[row : row + 1, :length], lengths[row : row + 1])
+        np.testing.assert_allclose(logits[row], alone[0], atol=2e-5)
+    other = jax.numpy.where(jax.numpy.arange(7) < lengths[:, None], tokens, 3)
+    for estimator in (None, rbgs.GumbelRao(0.5)):
+        results = [
+            classify(model, x, lengths, estimator, jax.random.key(0)) for x in (tokens, other)
+        ]
+        np.testing.assert_array_equal(*results)
+
+
+def test_trees_are_drawn_with_their_probabilities(model, tokens):
+    # A tree is recognised by its logits; its share is within 4.5 standard errors.
+    model = model._replace(query=3 * model.query)
+    draws, lengths = 20_000, jax.numpy.asarray([5, 3])
+    for estimator in (rbgs.GumbelRao(0.1), rbgs.StraightThroughGumbelSoftmax(1.0)):
+        many = jax.vmap(lambda key, e=estimator: classify(model, tokens[:2, :5], lengths, e, key))(
+            jax.random.split(jax.random.key(0), draws)
+        )
+        for row, length in enumerate(lengths):
+            expected = {}  # in several orders the same tree may come about
+            for _, probability, logits in trees(model, tokens[row, :length]):
+                expected.setdefault(tuple(np.round(logits, 3)), []).append((probability, logits))
+            found = 0
+            for group in expected.values():
+                p = sum(probability for probability, _ in group)
+                share = np.mean(np.abs(many[:, row] - group[0][1]).max(axis=-1) < 2e-4)
+                assert abs(share - p) < 4.5 * np.sqrt(p * (1 - p) / draws)
+                found += share
+            assert abs(found - 1) < 1e-6
+
+
+def test_the_derivative_of_relaxed_choices_is_that_of_the_value(model, tokens):
+    lengths = jax.numpy.asarray([7, 6, 4, 2, 1])
+
+    def loss(model, estimator):
+        logits = classify(model, tokens, lengths, estimator, jax.random.key(1))
+        return (logits**2).mean()
+
+    with jax.enable_x64(True):
+        model = jax.tree.map(lambda x: jax.numpy.asarray(x, "float64"), model)
+        check_grads(lambda x: loss(x, rbgs.GumbelSoftmax(0.7)), (model,), 1, ["rev"], eps=1e-5)
+
+
+def test_the_query_learns_through_the_choices(model, tokens):
+    lengths = jax.numpy.asarray([7, 6, 5, 3, 1])
+
+    @partial(jax.jit, static_argnames="estimator")
+    @jax.grad
+    def gradient(model, estimator, row):
+        logits = classify(model, tokens, lengths, estimator, jax.random.key(0))
+        return (logits[row] ** 2).sum()
+
     for estimator in (rbgs.GumbelRao(0.01), rbgs.StraightThroughGumbelSoftmax(1.0)):
-        model.zero_grad()
-        model(
-            tokens, lengths, estimator, torch.Generator().manual_seed(0)
-        ).square().sum().backward()
-        gradients = [parameter.grad for parameter in model.parameters()]
-        assert all(torch.isfinite(gradient).all() for gradient in gradients)
-        assert model.query.weight.grad.abs().sum() > 0
+        rows = [gradient(model, estimator, row) for row in range(5)]
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves(rows))
+        assert all(np.abs(x.query).sum() > 0 for x in rows[:4])
+        assert (rows[4].query == 0).all()  # one token: there is nothing to choose
 
 
-def test_a_run_is_determined_by_its_configuration():
-    pytest.importorskip("torch")
-    listops = pytest.importorskip("benchmarks.experiments.listops")
+def test_runs_learn_together_and_each_by_itself():
     config = listops.Config(
-        longest=6, size=8, iterations=10, evaluations=2, examples=300, held_out=50
+        longest=5,
+        batch=32,
+        size=32,
+        learning_rate=0.3,
+        clip=1.0,
+        budget=600,
+        evaluations=2,
+        examples=3000,
+        held_out=300,
     )
-    first, second = listops.train(config), listops.train(config)
-    assert first["curve"] == second["curve"]
-    assert [point["step"] for point in first["curve"]] == [0, 5, 10]
-    assert 0 <= first["majority"] <= 1
+    problem = listops.problem(config, None)
+    for name in ("ST-GS", "GR"):
+        base = replace(config, estimator=name)
+        configs = [base, replace(base, seed=1), replace(base, learning_rate=1e20)]
+        (first, second, diverged), _ = training.train(problem, configs)
+        assert first["curve"] != second["curve"]
+        assert first["curve"][-1]["step"] == 600
+        for result in (first, second):
+            assert 0.05 < result["majority"] < 0.3
+            assert result["test"] > result["majority"] + 0.25
+        assert "FloatingPointError" in diverged["error"]
 
 
-def test_a_run_that_diverges_says_so():
-    pytest.importorskip("torch")
-    listops = pytest.importorskip("benchmarks.experiments.listops")
+def test_the_batch_is_as_large_as_the_longest_expression():
+    assert listops.Config(longest=25).batch_size == 25
+    assert listops.Config(longest=25, batch=7).batch_size == 7
+
+
+def test_blocks_of_rows_make_no_difference(model):
+    examples = data.generate(310, 6, np.random.default_rng(0))
+    arrays = data.Arrays(*map(jax.numpy.asarray, data.padded(examples, 6)))
+    right = classify(model, *arrays[:2]).argmax(axis=-1) == arrays.labels
+    assert listops.accuracy(model, arrays) == pytest.approx(right.mean())
+
+
+def test_an_estimator_without_a_path_is_refused():
     config = listops.Config(
-        longest=6, size=8, learning_rate=1e20, iterations=20, examples=300, held_out=50
+        estimator="REINFORCE", longest=4, size=4, budget=1, examples=50, held_out=9
     )
-    with pytest.raises(FloatingPointError, match="diverged; lower the learning rate"):
-        listops.train(config)
+    with pytest.raises(TypeError, match="Reinforce uses values of the loss"):
+        training.train(listops.problem(config, None), [config])

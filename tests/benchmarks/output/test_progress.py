@@ -1,7 +1,6 @@
 """Progress is told without a terminal as well: by a line a minute, of a clock that tests turn."""
 
 import io
-import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -79,22 +78,5 @@ def test_every_command_has_this_progress():
     own = [path for path, text in sources.items() if "rich.progress" in text]
     assert own == [ROOT / Path("benchmarks", "output", "progress.py")]
     commands = [path for path, text in sources.items() if "typer.run(main)" in text]
-    told = [p.stem for p in commands if re.search(r"steps_left\(\)|train_all\(", sources[p])]
-    assert len(commands) == 14
-    assert sorted(told) == sorted(
-        [
-            "cost",
-            "coupling",
-            "defaults",
-            "drop_in",
-            "feature_selection",
-            "field",
-            "latent_tree",
-            "listops",
-            "quadratic",
-            "run",
-            "speed",
-            "vae",
-            "variance",
-        ]
-    )
+    untold = [p.stem for p in commands if "steps_left()" not in sources[p]]
+    assert untold == ["report"]  # which takes seconds

@@ -141,6 +141,13 @@ def test_columns_that_share_a_program_are_one_study_and_each_has_its_best(write)
     assert len(run.programs(study, SEARCH, study.searched(), {}, False)) == 1
 
 
+def test_a_column_has_further_estimators(write):
+    more = 'arity = 2\n[[columns]]\narity = 3\nfurther = ["GR"]'
+    found = studies(write({"arity = 2": more, ', "Gapped ST", "GS"]': "]"}))
+    names = [(x.columns[0]["arity"], x.fixed["estimator"]) for x in found]
+    assert names == [(2, "ST"), (3, "ST"), (3, "GR")]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "named"),
     [
@@ -222,8 +229,7 @@ def test_what_an_estimator_raises_is_the_error_of_its_rows(write, monkeypatch):
     rows = run.run_program(program, None, None)
     assert [x.cell for x in rows] == program.cells()
     assert [x.config for x in rows] == [asdict(x) for x in study.searched()]
-    assert all("ArithmeticError: of the estimator" in x.error for x in rows)
-    assert all(x.result is None for x in rows)
+    assert {(x.result, x.error) for x in rows} == {(None, "ArithmeticError: of the estimator")}
 
 
 def count(path):
