@@ -2,8 +2,8 @@
 
 One network of `benchmarks/sweeps/mnist.toml` is trained at a time, on one thread and on images of
 noise. Calls of some steps alternate, each round in another order; a ratio is the median of the
-ratios within a round, and its error the standard error of that median. Compilation takes most of
-the time of the command. What is measured again replaces its row.
+ratios within a round, and its error the standard error of that median. A shape takes about a
+minute, mostly for compilation. What is measured again replaces its row.
 """
 
 import os
@@ -29,7 +29,7 @@ from benchmarks.sweeps.store import Row, Store, cell_name, rounded, versions
 
 _SWEEP = tomllib.loads(Path(__file__).parents[1].joinpath("sweeps", "mnist.toml").read_text())
 BASE = "ST-GS"
-NAMES = (*_SWEEP["estimators"], "GR-MC100", "DisARM", "MuProp", "REBAR")
+NAMES = (*_SWEEP["estimators"], "GR-MC100", "REINFORCE", "DisARM", "MuProp", "REBAR")
 SHAPES = tuple(f"{column['variables']}x{column['arity']}" for column in _SWEEP["columns"])
 _CALL = 0.05  # seconds
 _CONFIG = ("estimator", "knob", "variables", "arity", "batch")

@@ -61,7 +61,7 @@ def main(
     sweep: Annotated[str | None, typer.Option(help="By default all that are in the file.")] = None,
     setting: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Another value, as in test_samples=20000; may be repeated."),
+        typer.Option("--set", help="Another value, as TOML: test_samples=20000; may be repeated."),
     ] = None,
 ) -> None:
     """Print what each test measured and what it measures now; the rows stay as they are."""
@@ -74,7 +74,7 @@ def main(
         columns = [entry for entry in entries if entry != "further"]
         table = Table(name, ("estimator", *columns, "seed", "test", "new test"))
         tested = [x for x in store.rows().values() if (x.sweep, x.stage) == (name, TEST)]
-        kept = [x for x in tested if x.result and weights_file(weights, x.cell).exists()]
+        kept = [x for x in tested if not x.error and weights_file(weights, x.cell).exists()]
         kept.sort(key=lambda row: [str(row.config[x]) for x in (*columns, "estimator", "seed")])
         with steps_left() as progress:
             for row in progress.track(kept, description=name):
