@@ -155,18 +155,6 @@ def variance(session):
 
 
 @nox.session
-def vae(session):
-    """The paper's categorical VAE, by default on embedded digits: a table and a figure."""
-    benchmark(session, "experiments.vae")
-
-
-@nox.session
-def listops(session):
-    """The paper's unsupervised parsing, by default on generated data: a table and a figure."""
-    benchmark(session, "experiments.listops")
-
-
-@nox.session
 def features(session):
     """Feature selection, k of the digits' pixels in every forward pass: a table and a figure."""
     benchmark(session, "experiments.feature_selection", extras="benchmarks,torch,fast")
@@ -180,13 +168,13 @@ def tree(session):
 
 @nox.session
 def cost(session):
-    """Time of a training step with Gumbel-Rao over one with straight-through Gumbel-softmax."""
+    """Time of a training step and of a loss evaluation of the VAE, with each estimator."""
     benchmark(session, "measurements.cost")
 
 
 @nox.session
 def sweep(session):
-    """Cells of an experiment on a Dask cluster; by default the smallest specification."""
+    """Studies of every estimator on a Dask cluster; by default the smallest specification."""
     benchmark(session, "sweeps.run", "benchmarks/sweeps/smoke.toml")
 
 

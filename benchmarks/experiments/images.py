@@ -10,7 +10,7 @@ import numpy as np
 # The third byte of an IDX file: the type of its numbers, which are big-endian.
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _VALIDATION = 10_000
-SOURCES = ("digits", "openml", "idx")
+SOURCES = ("digits", "openml", "idx", "noise")
 
 
 class Images(NamedTuple):
@@ -59,9 +59,9 @@ def load(source: str, folder: Path | None, seed: int) -> Images:
 
     Parameters
     ----------
-    source : {"digits", "openml", "idx"}
+    source : {"digits", "openml", "idx", "noise"}
         scikit-learn's 1797 embedded digits of 8×8 pixels; MNIST downloaded by scikit-learn's
-        loader; MNIST from IDX files.
+        loader; MNIST from IDX files; 1000 images of its size without content, to measure times.
     folder : Path, optional
         Where the IDX files lie, under their standard names.
     seed : int
@@ -82,6 +82,8 @@ def load(source: str, folder: Path | None, seed: int) -> Images:
     elif source in ("openml", "idx"):
         train, test = _openml() if source == "openml" else _idx(folder)
         train, valid = train[:-_VALIDATION], train[-_VALIDATION:]
+    elif source == "noise":
+        train = valid = test = np.full((1000, 784), 0.2)
     else:
         raise ValueError(f"no source {source!r}; there are {', '.join(SOURCES)}")
     rng = np.random.default_rng(seed)

@@ -133,6 +133,58 @@ def with_baseline(estimator: rbgs.Estimator, baseline: jax.Array) -> rbgs.Estima
     return estimator
 
 
+def shared(config: Config) -> Config:
+    """Return what configurations have in common whose runs share a program."""
+    return replace(config, **Run(0, 1.0, 1.0, 1.0)._asdict())
+
+
+def first_state(problem: Problem, config: Config, run: Run) -> State:
+    """Draw the weights of a run."""
+    of_weights, key = jax.random.split(jax.random.key(run.seed))
+    weights = problem.initialise(of_weights)
+    memory = OPTIMISERS[config.optimiser]().init(weights)
+    zero = jnp.zeros((), jnp.float32)
+    return State(weights, memory, Mean(zero, zero), key, weights, zero + jnp.inf)
+
+
+def step(
+    problem: Problem, config: Config, run: Run, data: Tree, state: State
+) -> tuple[State, jax.Array]:
+    """Take a training step; return the state after it and the loss before it."""
+    key, of_batch, of_sample = jax.random.split(state.key, 3)
+    batch = problem.batch(of_batch, data)
+    estimator = _estimator(config, run, state)
+    (value, losses), gradient = jax.value_and_grad(problem.loss, has_aux=True)(
+        state.weights, batch, estimator, of_sample
+    )
+    kept = jnp.minimum(1.0, run.clip / jnp.maximum(optax.tree.norm(gradient), 1e-12))
+    gradient = jax.tree.map(lambda x: x * kept, gradient)
+    updates, memory = OPTIMISERS[config.optimiser]().update(gradient, state.optimiser)
+    weights = jax.tree.map(lambda w, u: w - run.learning_rate * u, state.weights, updates)
+    baseline = state.baseline.updated(losses)
+    return State(weights, memory, baseline, key, state.best, state.score), value
+
+
+def _estimator(config: Config, run: Run, state: State) -> rbgs.Estimator:
+    estimator = estimators.make(config.estimator, run.temperature, config.knob)
+    return with_baseline(estimator, state.baseline())
+
+
+def _evaluate(
+    problem: Problem, config: Config, run: Run, data: Tree, state: State
+) -> tuple[State, dict[str, jax.Array]]:
+    """Score the weights and keep the best; return also what was measured."""
+    of_score, of_probe = jax.random.split(jax.random.key(2))
+    score = problem.score(state.weights, of_score, data)
+    better = score < state.score
+    best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state.weights, state.best)
+    point = {"score": score}
+    if problem.probe is not None:
+        estimator = _estimator(config, run, state)
+        point |= problem.probe(state.weights, estimator, of_probe, data)
+    return state._replace(best=best, score=jnp.where(better, score, state.score)), point
+
+
 def train(
     problem: Problem, configs: Sequence[Config], advance: Callable[[int], Any] = lambda _: None
 ) -> tuple[list[dict[str, Any]], Tree]:
@@ -156,58 +208,23 @@ def train(
         The weights of the best evaluations, with a leading axis of runs.
     """
     config, steps = configs[0], configs[0].steps
-    runs = [Run(*(getattr(x, name) for name in Run._fields)) for x in configs]
-    if any(replace(x, **runs[0]._asdict()) != config for x in configs):
+    if len({shared(x) for x in configs}) > 1:
         raise ValueError(f"the runs of one program differ in no more than {', '.join(Run._fields)}")
-    make = partial(estimators.make, config.estimator, knob=config.knob)
-    direction = OPTIMISERS[config.optimiser]()
-    numbers = Run(*(jnp.asarray(x) for x in zip(*runs, strict=True)))
-    of_score, of_probe = jax.random.split(jax.random.key(2))
-
-    def first_state(run: Run) -> State:
-        of_weights, key = jax.random.split(jax.random.key(run.seed))
-        weights = problem.initialise(of_weights)
-        zero = jnp.zeros((), jnp.float32)
-        return State(
-            weights, direction.init(weights), Mean(zero, zero), key, weights, zero + jnp.inf
-        )
-
-    def step(run: Run, data: Tree, state: State, _: None) -> tuple[State, jax.Array]:
-        key, of_batch, of_sample = jax.random.split(state.key, 3)
-        batch = problem.batch(of_batch, data)
-        estimator = with_baseline(make(run.temperature), state.baseline())
-        (value, losses), gradient = jax.value_and_grad(problem.loss, has_aux=True)(
-            state.weights, batch, estimator, of_sample
-        )
-        norm = optax.tree.norm(gradient)
-        kept = jnp.minimum(1.0, run.clip / jnp.maximum(norm, 1e-12))
-        gradient = jax.tree.map(lambda x: x * kept, gradient)
-        updates, memory = direction.update(gradient, state.optimiser)
-        weights = jax.tree.map(lambda w, u: w - run.learning_rate * u, state.weights, updates)
-        baseline = state.baseline.updated(losses)
-        return State(weights, memory, baseline, key, state.best, state.score), value
-
-    def evaluate(run: Run, data: Tree, state: State) -> tuple[State, dict[str, jax.Array]]:
-        score = problem.score(state.weights, of_score, data)
-        better = score < state.score
-        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state.weights, state.best)
-        point = {"score": score}
-        if problem.probe is not None:
-            estimator = with_baseline(make(run.temperature), state.baseline())
-            point |= problem.probe(state.weights, estimator, of_probe, data)
-        return state._replace(best=best, score=jnp.where(better, score, state.score)), point
+    numbers = Run(*(jnp.asarray([getattr(x, name) for x in configs]) for name in Run._fields))
 
     @partial(jax.jit, static_argnames="count", donate_argnames="states")
     def block(states: State, data: Tree, count: int) -> tuple[State, dict[str, jax.Array]]:
         def one(run: Run, state: State) -> tuple[State, dict[str, jax.Array]]:
-            state, losses = jax.lax.scan(partial(step, run, data), state, length=count)
-            state, point = evaluate(run, data, state)
+            state, losses = jax.lax.scan(
+                lambda state, _: step(problem, config, run, data, state), state, length=count
+            )
+            state, point = _evaluate(problem, config, run, data, state)
             return state, point | {"loss": losses.mean()}
 
         return jax.vmap(one)(numbers, states)
 
-    states = jax.jit(jax.vmap(first_state))(numbers)
-    curves: list[list[dict[str, float]]] = [[] for _ in runs]
+    states = jax.jit(jax.vmap(partial(first_state, problem, config)))(numbers)
+    curves: list[list[dict[str, float]]] = [[] for _ in configs]
     done, start = 0, time.perf_counter()
     targets = np.linspace(0, steps, config.evaluations + 1).round().astype(int)
     for target in np.unique(targets)[1:].tolist():
@@ -222,7 +239,7 @@ def train(
     results: list[dict[str, Any]] = []
     for curve, score in zip(curves, states.score.tolist(), strict=True):
         if math.isfinite(curve[-1]["loss"]) and math.isfinite(score):
-            results.append({"valid": score, "seconds": seconds / len(runs), "curve": curve})
+            results.append({"valid": score, "seconds": seconds / len(configs), "curve": curve})
         else:
             loss = next(p["loss"] for p in curve if not math.isfinite(p["loss"] + p["score"]))
             results.append({"error": f"FloatingPointError: the loss is {loss}", "curve": curve})

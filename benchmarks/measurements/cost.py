@@ -1,89 +1,170 @@
-"""Time of a training step with Gumbel-Rao's defaults over one with ST-GS, in both experiments.
+"""Time of a training step and of a loss evaluation with each estimator, in VAEs of MNIST's size.
 
-The estimators alternate, each round in another order; a ratio is the median of the ratios within a
-round, and its error the standard error of that median over the rounds.
+One network of `benchmarks/sweeps/mnist.toml` is trained at a time, on one thread and on images of
+noise. Calls of some steps alternate, each round in another order; a ratio is the median of the
+ratios within a round, and its error the standard error of that median. A shape takes about a
+minute, mostly for compilation. What is measured again replaces its row.
 """
 
-import math
-from collections.abc import Callable, Iterator
-from typing import Annotated
+import os
+import time
+import tomllib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
 import typer
 
-from benchmarks.experiments import estimators, listops, listops_data, vae
-from benchmarks.measurements.timing import alternate
+import rbgs
+from benchmarks.experiments import estimators, training, vae
+from benchmarks.measurements.timing import alternate, ratio_and_error
 from benchmarks.output.progress import steps_left
 from benchmarks.output.tables import Table
+from benchmarks.sweeps.run import ONE_THREAD, described, now
+from benchmarks.sweeps.store import Row, Store, cell_name, rounded, versions
 
-NAMES = ("ST-GS", "GR")
-_VAE = ((2, 20), (16, 20), (2, 200), (16, 200))
-_LISTOPS = ((10, 0.01), (10, 1.0), (25, 0.1))
-Step = Callable[[], object]
+_SWEEP = tomllib.loads(Path(__file__).parents[1].joinpath("sweeps", "mnist.toml").read_text())
+BASE = "ST-GS"
+NAMES = (*_SWEEP["estimators"], "GR-MC100", "REINFORCE", "DisARM", "MuProp", "REBAR")
+SHAPES = tuple(f"{column['variables']}x{column['arity']}" for column in _SWEEP["columns"])
+_CALL = 0.05  # seconds
+_CONFIG = ("estimator", "knob", "variables", "arity", "batch")
 
 
-def vae_step(name: str, arity: int, batch: int) -> Step:
-    """Return a call that takes some training steps at the size of MNIST."""
-    config = vae.Config(estimator=name, arity=arity, batch=batch)
-    pixels = np.random.default_rng(0).random((2000, 784)) < 0.2
-    images = jnp.asarray(pixels, jnp.float32)
-    state = vae.first_state(config, images[:batch])
+def training_call(config: vae.Config) -> tuple[Callable[[], None], int]:
+    """Return a call that trains a network further, after the first, and its number of steps."""
+    problem = vae.problem(config, None)
+    run = training.Run(*(jnp.asarray(getattr(config, name)) for name in training.Run._fields))
+
+    @partial(jax.jit, donate_argnames="state")
+    def advance(
+        run: training.Run, data: training.Tree, state: training.State, count: int
+    ) -> training.State:
+        def step(_: jax.Array, state: training.State) -> training.State:
+            return training.step(problem, config, run, data, state)[0]
+
+        return jax.lax.fori_loop(0, count, step, state)
+
+    state = jax.jit(partial(training.first_state, problem, config))(run)
+    count = 1
 
     def call() -> None:
         nonlocal state
-        state, loss = vae.train_steps(state, images, config=config, count=20)
-        loss.block_until_ready()
+        state = jax.block_until_ready(advance(run, problem.data, state, count))
 
-    return call
-
-
-def listops_step(name: str, longest: int, temperature: float) -> Step:
-    """Return a call that takes some training steps, with the batches of every estimator."""
-    rng = np.random.default_rng(0)
-    examples = listops_data.generate(2000, longest, rng)
-    batches = listops.forever(examples, longest, rng)
-    estimator = estimators.make(name, temperature)
-    source = torch.Generator().manual_seed(0)
-    model = listops.initialise(128, 0)
-    optimiser = torch.optim.SGD(model.parameters(), 1e-3)
-
-    def call() -> None:
-        for _ in range(5):
-            listops.train_step(model, optimiser, next(batches), estimator, source, math.inf)
-
-    return call
+    call()  # compiles
+    count = 3
+    start = time.perf_counter()
+    call()
+    count = max(1, round(count * _CALL / (time.perf_counter() - start)))
+    return call, count
 
 
-def workloads() -> Iterator[tuple[str, int, dict[str, Step]]]:
-    """Yield a label, how many steps a call takes, and the calls by estimator."""
-    for arity, batch in _VAE:
-        label = f"VAE, {arity}-ary, B = {batch}"
-        yield label, 20, {name: vae_step(name, arity, batch) for name in NAMES}
-    for longest, temperature in _LISTOPS:
-        label = f"ListOps, L ≤ {longest}, τ = {temperature}"
-        yield label, 5, {name: listops_step(name, longest, temperature) for name in NAMES}
+def measure(shape: str, rounds: int, tick: Callable[[], object]) -> list[Row]:
+    """Return the rows of all estimators for one shape of the latent space.
+
+    Parameters
+    ----------
+    shape : str
+        The number of variables and of their categories, as in "8x64".
+    rounds : int
+        How often each estimator is timed.
+    tick : callable
+        Called once for each estimator that is ready and once for each round.
+    """
+    started, start = now(), time.perf_counter()
+    variables, arity = map(int, shape.split("x"))
+    batch = _SWEEP["fixed"]["batch"]
+    configs = {
+        name: vae.Config(
+            estimator=name,
+            knob=estimators.knobs(name)[0],
+            variables=variables,
+            arity=arity,
+            batch=batch,
+            data="noise",
+        )
+        for name in NAMES
+    }
+    calls, steps, errors = {}, {}, {}
+    for name, config in configs.items():
+        try:
+            calls[name], steps[name] = training_call(config)
+        except Exception as failure:
+            errors[name] = described(failure)
+        tick()
+    alternate(calls, 1)
+    times = {
+        name: np.asarray(seconds) / steps[name]
+        for name, seconds in alternate(calls, rounds, tick).items()
+    }
+    spent = round((time.perf_counter() - start) / len(configs), 3)
+    rows = []
+    for name, config in configs.items():
+        result = None if name in errors else rounded(_result(config, times[name], times[BASE]))
+        chosen = {entry: getattr(config, entry) for entry in _CONFIG}
+        cell = cell_name("cost", "measure", chosen)
+        error = errors.get(name)
+        rows.append(Row(cell, "cost", "measure", chosen, result, error, versions(), started, spent))
+    return rows
 
 
-def main(rounds: Annotated[int, typer.Option(min=3, help="Of all workloads.")] = 30) -> None:
-    """Print the time of a training step, and the ratio."""
-    torch.set_flush_denormal(True)  # as in training
-    torch.set_num_threads(1)  # the nodes are small: more threads only wait for one another
-    columns = ("experiment", *(f"{name}, ms" for name in NAMES), "ratio ± standard error")
-    table = Table(f"Time of a training step, medians over {rounds} rounds", columns)
+def _result(config: vae.Config, seconds: np.ndarray, base: np.ndarray) -> dict[str, Any]:
+    count = estimators.evaluations(config.estimator, config.knob, *config.shape)
+    milliseconds = 1e3 * float(np.median(seconds))
+    over, error = ratio_and_error(seconds.tolist(), base.tolist())
+    return {
+        "milliseconds": milliseconds,
+        "ratio": over,
+        "ratio_error": error,
+        "evaluations": count,
+        "per_evaluation": milliseconds / count,
+    }
+
+
+def table(shape: str, rows: list[Row]) -> Table:
+    """Make the table of one shape."""
+    made = Table(
+        f"VAE with {shape.replace('x', '×')} variables × categories, B = {rows[0].config['batch']}",
+        ("estimator", "ms a step", f"over {BASE}", "loss evaluations", "ms an evaluation"),
+        caption="\n".join(f"{row.config['estimator']}: {row.error}" for row in rows if row.error),
+    )
+    for row in rows:
+        if (x := row.result) is not None:
+            made.add(
+                row.config["estimator"],
+                f"{x['milliseconds']:.2f}",
+                f"{x['ratio']:.3f} ± {x['ratio_error']:.3f}",
+                f"{x['evaluations']}",
+                f"{x['per_evaluation']:.2f}",
+            )
+    return made
+
+
+def main(
+    rows: Annotated[Path, typer.Option(help="SQLite file.")] = Path("out/rows.sqlite"),
+    rounds: Annotated[int, typer.Option(min=2, help="Of every shape.")] = 20,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(help="Variables x categories, as in 8x64; may be repeated. By default all."),
+    ] = None,
+) -> None:
+    """Write the rows of the shapes, and print them as tables."""
+    os.environ.update(ONE_THREAD)  # JAX reads them when it first computes
+    rbgs.set_compiled(False)  # as in training
+    store, shapes, tables = Store(rows), shape or SHAPES, []
     with steps_left() as progress:
-        task = progress.add_task("timing", total=rounds * (len(_VAE) + len(_LISTOPS)))
-        for label, steps, calls in workloads():
-            alternate(calls, 1)
-            times = alternate(calls, rounds, lambda: progress.advance(task))
-            ratios = np.asarray(times["GR"]) / np.asarray(times["ST-GS"])
-            medians = (f"{1e3 * np.median(times[name]) / steps:.2f}" for name in NAMES)
-            # The median's standard error, were the ratios normal, from their quartiles.
-            spread = np.subtract(*np.quantile(ratios, (0.75, 0.25))) / 1.349
-            error = 1.253 * spread / math.sqrt(rounds)
-            table.add(label, *medians, f"{np.median(ratios):.3f} ± {error:.3f}")
-    typer.echo(table)
+        task = progress.add_task("timing", total=len(shapes) * (len(NAMES) + rounds))
+        for one in shapes:
+            measured = measure(one, rounds, lambda: progress.advance(task))
+            store.add(measured, replace=True)
+            tables.append(table(one, measured))
+    for each in tables:
+        typer.echo(each)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,12 @@ runs what has no row yet.
 """
 
 import os
-import platform
 import time
 import traceback
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -25,13 +24,14 @@ from distributed import Client, LocalCluster, as_completed
 
 import benchmarks
 import rbgs
+from benchmarks.experiments import training
 from benchmarks.output.progress import steps_left
 from benchmarks.sweeps.specification import SEARCH, TEST, Study, experiment, studies
-from benchmarks.sweeps.store import Row, Store, cell_name
+from benchmarks.sweeps.store import Row, Store, cell_name, rounded, versions
 
 _PACKAGE = Path(benchmarks.__file__).parent
 # A worker is one thread, also within the libraries, unless the environment says otherwise.
-_ONE_THREAD = {
+ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -54,25 +54,10 @@ class Program:
         return [cell_name(self.study.sweep, self.stage, config) for config in self.configs]
 
 
-def versions() -> str:
-    """Return what a result may depend on, in a line."""
-    import jax
-
-    names = [f"python {platform.python_version()}", f"rbgs {rbgs.__version__}"]
-    for package in ("numpy", "jax", "optax"):
-        try:
-            names.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            names.append(f"{package} absent")
-    return ", ".join((*names, jax.devices()[0].device_kind))
-
-
 def run_program(program: Program, data: str | None, weights: str | None) -> list[Row]:
     """Train and, if that is the stage, test; what is raised becomes the error of each row."""
-    from benchmarks.experiments import training
-
     rbgs.set_compiled(False)  # its calls from within a program would be one for each run
-    started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    started, start = now(), time.perf_counter()
     results: list[dict[str, Any]]
     try:
         module = experiment(program.study.experiment)
@@ -90,11 +75,20 @@ def run_program(program: Program, data: str | None, weights: str | None) -> list
     except Exception as failure:
         traceback.print_exc()  # where the worker's output goes
         results = [{"error": described(failure)} for _ in program.configs]
-    seconds = (time.perf_counter() - start) / len(results)
-    return [
-        as_row(program, number, result, versions(), started, seconds)
-        for number, result in enumerate(results)
-    ]
+    return as_rows(program, results, started, time.perf_counter() - start)
+
+
+def as_rows(
+    program: Program, results: list[dict[str, Any]], started: str, seconds: float
+) -> list[Row]:
+    """Return the rows of a program; a run that failed keeps what was measured before."""
+    rows = []
+    for cell, config, result in zip(program.cells(), program.configs, results, strict=True):
+        kept = rounded({name: x for name, x in result.items() if name != "error"}) or None
+        sweep, stage, share = program.study.sweep, program.stage, round(seconds / len(results), 3)
+        error = result.get("error")
+        rows.append(Row(cell, sweep, stage, config, kept, error, versions(), started, share))
+    return rows
 
 
 def described(failure: BaseException | None) -> str:
@@ -102,24 +96,15 @@ def described(failure: BaseException | None) -> str:
     return f"{type(failure).__name__}: {failure}"
 
 
-def as_row(
-    program: Program, number: int, result: dict[str, Any], used: str, started: str, seconds: float
-) -> Row:
-    """Return the row of one run; what failed keeps what was measured before."""
-    error = result.pop("error", None)
-    cell, config = program.cells()[number], program.configs[number]
-    kept = _rounded(result) or None
-    sweep, stage = program.study.sweep, program.stage
-    return Row(cell, sweep, stage, config, kept, error, used, started, round(seconds, 3))
+def lost(program: Program, failure: BaseException | None) -> list[Row]:
+    """Return the rows of a program whose worker did not come back."""
+    error = {"error": described(failure)}
+    return as_rows(program, [error] * len(program.configs), now(), 0.0)
 
 
-def _rounded(x: Any) -> Any:
-    """Keep six digits, which is more than any result has."""
-    if isinstance(x, dict):
-        return {name: _rounded(value) for name, value in x.items()}
-    if isinstance(x, list):
-        return [_rounded(value) for value in x]
-    return float(f"{x:.6g}") if isinstance(x, float) else x
+def now() -> str:
+    """Return when something started, as rows have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def weights_file(folder: Path, cell: str) -> Path:
@@ -135,36 +120,39 @@ def save_weights(folder: Path, cell: str, weights: Any) -> None:
     np.savez(weights_file(folder, cell), *map(np.asarray, jax.tree.leaves(weights)))
 
 
-def programs(study: Study, stage: str, configs: list[Any], done: set[str]) -> list[Program]:
-    """Group runs without a row by the program that they share."""
-    from benchmarks.experiments.training import Run
-
-    groups: dict[Any, list[dict[str, Any]]] = {}
+def programs(
+    study: Study,
+    stage: str,
+    configs: list[training.Config],
+    rows: Mapping[str, Row],
+    retry: bool,
+) -> list[Program]:
+    """Group by the program that they share the runs without a row, or that failed if so told."""
+    groups: dict[training.Config, list[dict[str, Any]]] = {}
     for config in configs:
-        shared = replace(config, **Run(0, 1.0, 1.0, 1.0)._asdict())
         entries = asdict(config)
-        if cell_name(study.sweep, stage, entries) not in done:
-            groups.setdefault(shared, []).append(entries)
+        row = rows.get(cell_name(study.sweep, stage, entries))
+        if row is None or (retry and row.error is not None):
+            groups.setdefault(training.shared(config), []).append(entries)
     return [Program(study, stage, tuple(group)) for group in groups.values()]
 
 
-def next_programs(study: Study, store: Store, retry: bool) -> list[Program]:
-    """Return what a study can run now: its search, or once that has all rows what it found best."""
-    rows = store.rows()
-    done = {cell for cell, row in rows.items() if row.error is None or not retry}
-    trials = study.searched()
-    searching = programs(study, SEARCH, trials, done)
-    if searching:
-        return searching
-    found = {trial: rows[cell_name(study.sweep, SEARCH, asdict(trial))] for trial in trials}
+def searches(study: Study, rows: Mapping[str, Row], retry: bool) -> list[Program]:
+    """Return what is left to run of a study's search."""
+    return programs(study, SEARCH, study.searched(), rows, retry)
+
+
+def tests(study: Study, rows: Mapping[str, Row], retry: bool) -> list[Program]:
+    """Return what is left to test of what a study, its search being done, found best."""
+    found = {x: rows[cell_name(study.sweep, SEARCH, asdict(x))] for x in study.searched()}
     scores = {x: row.result["valid"] for x, row in found.items() if row.result and not row.error}
-    return programs(study, TEST, study.tested(scores), done)
+    return programs(study, TEST, study.tested(scores), rows, retry)
 
 
 def connect(scheduler: str | None, workers: int) -> Client:
     """Return a client of a running cluster, or of a local one that ends with the process."""
     if scheduler is None:
-        environment = {name: os.environ.get(name, value) for name, value in _ONE_THREAD.items()}
+        environment = {name: os.environ.get(name, value) for name, value in ONE_THREAD.items()}
         # Dask lets workers give back freed memory at once: that costs a fifth of a training step.
         with dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}):
             cluster = LocalCluster(
@@ -186,16 +174,6 @@ def upload(client: Client) -> None:
         client.upload_file(str(archive))
 
 
-def lost(program: Program, failure: BaseException | None) -> list[Row]:
-    """Return the rows of a program whose worker did not come back."""
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    error = {"error": described(failure)}
-    return [
-        as_row(program, number, dict(error), versions(), started, 0.0)
-        for number in range(len(program.configs))
-    ]
-
-
 def run(
     client: Client,
     store: Store,
@@ -206,33 +184,34 @@ def run(
 ) -> int:
     """Run studies, writing rows as they come; return how many failed."""
     folders = [None if folder is None else str(folder.resolve()) for folder in (data, weights)]
+    rows, failed = store.rows(), 0
     running: dict[str, Program] = {}
     arriving = as_completed()
 
-    def submit(study: Study, again: bool, priority: int) -> None:
-        for program in next_programs(study, store, again):
+    def submit(programs: list[Program], priority: int) -> None:
+        for program in programs:
             future = client.submit(run_program, program, *folders, pure=False, priority=priority)
             running[future.key] = program
             arriving.add(future)
 
-    failed = 0
+    def under_way() -> set[int]:
+        return {id(program.study) for program in running.values()}
+
+    for number, study in enumerate(every):
+        submit(searches(study, rows, retry) or tests(study, rows, retry), -number)
     with steps_left() as progress:
         task = progress.add_task("studies", total=len(every))
-        for number, study in enumerate(every):
-            submit(study, retry, -number)
-        progress.advance(task, len(every) - len({id(x.study) for x in running.values()}))
+        progress.update(task, completed=len(every) - len(under_way()))
         for future in arriving:
             program = running.pop(future.key)
-            succeeded = future.status == "finished"
-            rows = future.result() if succeeded else lost(program, future.exception())
-            store.add(rows)
-            failed += sum(row.error is not None for row in rows)
-            if not any(other.study is program.study for other in running.values()):
-                before = len(running)
-                if program.stage == SEARCH:
-                    submit(program.study, False, 1)  # first of all, so that tables fill
-                if len(running) == before:
-                    progress.advance(task)
+            arrived = future.status == "finished"
+            new = future.result() if arrived else lost(program, future.exception())
+            store.add(new)
+            rows |= {row.cell: row for row in new}
+            failed += sum(row.error is not None for row in new)
+            if program.stage == SEARCH and id(program.study) not in under_way():
+                submit(tests(program.study, rows, retry), 1)  # before others, so that tables fill
+            progress.update(task, completed=len(every) - len(under_way()))
     return failed
 
 

@@ -1,10 +1,10 @@
 """What a sweep runs, read from a TOML file.
 
 For each of ``estimators``, and those that a column names as ``further``, and each table of
-``columns``, a study: a random search over ``ranges``,
-each with ``low``, ``high`` and optionally ``log = true``, the same for every study, and then, at
-the values with the best score in validation, ``seeds`` runs that are tested. ``fixed`` holds
-further entries of the experiment's ``Config``, ``search.fixed`` those that differ in the search.
+``columns``, a study: a random search over ``ranges``, each with ``low``, ``high`` and optionally
+``log = true``, the same for every study, and then, at the values with the best score in validation,
+``seeds`` runs that are tested. ``fixed`` holds further entries of the experiment's ``Config``,
+``search.fixed`` those that differ in the search.
 """
 
 import importlib
@@ -91,13 +91,17 @@ def studies(path: Path) -> list[Study]:
     Raises
     ------
     ValueError
-        An entry is unknown or missing.
+        An entry is unknown or missing, or an experiment or estimator is unknown.
     """
     read = tomllib.loads(path.read_text())
-    if set(read) != _ENTRIES or read["experiment"] not in EXPERIMENTS:
+    _check(f"{path}", read, _ENTRIES)
+    _check(f"{path}, search,", read["search"], {"trials", "seed", "ranges"}, "fixed")
+    for name, span in read["search"]["ranges"].items():
+        _check(f"{path}, search.ranges.{name},", span, {"low", "high"}, "log")
+    if read["experiment"] not in EXPERIMENTS:
         raise ValueError(
-            f"{path} has the entries {sorted(read)}; wanted are {sorted(_ENTRIES)}, with "
-            f"experiment one of {', '.join(EXPERIMENTS)}"
+            f"{path} asks for the experiment {read['experiment']!r}; there are "
+            f"{', '.join(EXPERIMENTS)}"
         )
     shared: dict[str, list[dict[str, Any]]] = {}
     for column in read["columns"]:
@@ -113,7 +117,20 @@ def studies(path: Path) -> list[Study]:
                 path.stem, read["experiment"], fixed, columns, read["seeds"], read["search"]
             )
             found.append(study)
+    try:
+        for study in found:
+            study.searched()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
     return found
+
+
+def _check(where: str, table: Mapping[str, Any], wanted: set[str], *optional: str) -> None:
+    if not wanted <= set(table) <= wanted.union(optional):
+        raise ValueError(
+            f"{where} has the entries {sorted(table)}; wanted are {sorted(wanted)}"
+            + (f", optional is {', '.join(optional)}" if optional else "")
+        )
 
 
 def _trials(search: Mapping[str, Any]) -> Iterator[dict[str, float]]:

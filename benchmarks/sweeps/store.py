@@ -1,14 +1,18 @@
 """The rows of sweeps, in an SQLite file: one for each run, written in one transaction."""
 
 import json
+import platform
 import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+import rbgs
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS rows (
@@ -39,6 +43,28 @@ def cell_name(sweep: str, stage: str, config: Mapping[str, Any]) -> str:
     return f"{sweep} {stage} {json.dumps(config, sort_keys=True)}"
 
 
+def versions() -> str:
+    """Return what a result may depend on, in a line."""
+    import jax
+
+    names = [f"python {platform.python_version()}", f"rbgs {rbgs.__version__}"]
+    for package in ("numpy", "jax", "optax"):
+        try:
+            names.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            names.append(f"{package} absent")
+    return ", ".join((*names, jax.devices()[0].device_kind))
+
+
+def rounded(x: Any) -> Any:
+    """Keep six digits of the numbers of a result, which is more than any has."""
+    if isinstance(x, dict):
+        return {name: rounded(value) for name, value in x.items()}
+    if isinstance(x, list):
+        return [rounded(value) for value in x]
+    return float(f"{x:.6g}") if isinstance(x, float) else x
+
+
 class Store:
     """An SQLite file of rows. A row is there entirely or not at all, also after a crash."""
 
@@ -51,14 +77,13 @@ class Store:
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self.path, timeout=60)
 
-    def add(self, rows: list[Row]) -> None:
-        """Write rows; one replaces its like that failed, never one that has a result."""
+    def add(self, rows: list[Row], replace: bool = False) -> None:
+        """Write rows; one replaces its like that failed, and one with a result if so told."""
+        only = "" if replace else " AND error IS NOT NULL"
         with closing(self._connect()) as connection, connection:
             for row in rows:
                 values = [json.dumps(x) if isinstance(x, dict) else x for x in asdict(row).values()]
-                connection.execute(
-                    "DELETE FROM rows WHERE cell = ? AND error IS NOT NULL", (row.cell,)
-                )
+                connection.execute(f"DELETE FROM rows WHERE cell = ?{only}", (row.cell,))
                 marks = ", ".join("?" * len(values))
                 connection.execute(f"INSERT OR IGNORE INTO rows VALUES ({marks})", values)
 
