@@ -26,6 +26,7 @@ FIGURES: dict[str, list[tuple[str, drawings.Draw, str]]] = {
         ("digits-bounds", drawings.dots, "Bounds at test"),
     ],
     "mnist": [("mnist", drawings.dots, "Bounds at test")],
+    "shapes": [("shapes", drawings.dots, "Bounds at test")],
     "paper": [
         ("paper", drawings.dots, "Bounds at test"),
         ("paper-training", drawings.course, "Variance and bounds along training"),

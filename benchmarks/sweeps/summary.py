@@ -43,7 +43,7 @@ Standing = dict[str, dict[str, list[Place]]]  # by estimator and sweep, a place 
 
 
 def places(results: Mapping[str, Result], layout: Layout) -> dict[str, Place]:
-    """Return where the estimators of a column stand; those without a result are left out."""
+    """Return where the estimators of a column stand, if several have a result or failed."""
     scores = pd.Series(
         {
             name: layout.sign * result.mean if result.whole else math.inf
@@ -53,7 +53,7 @@ def places(results: Mapping[str, Result], layout: Layout) -> dict[str, Place]:
         dtype=float,
     )
     ended = scores[np.isfinite(scores)]
-    if ended.empty:
+    if ended.empty or len(scores) == 1:
         return {}
     ranks = scores.rank()
     ranks[~np.isfinite(scores)] = len(scores)

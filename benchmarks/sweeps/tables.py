@@ -69,10 +69,10 @@ def best(results: Mapping[str, Result], layout: Layout) -> set[str]:
     """Return the estimator with the best mean, and those within two standard errors of it.
 
     The errors are of the difference, and unknown ones count as none. An estimator of which a seed
-    failed is not among them.
+    failed is not among them. Alone none is the best.
     """
     whole = {name: result for name, result in results.items() if result.whole}
-    if not whole:
+    if not whole or sum(x.whole or x.failed for x in results.values()) == 1:
         return set()
     top = min(whole.values(), key=lambda result: layout.sign * result.mean)
     noises = {name: np.nan_to_num(math.hypot(x.noise, top.noise)) for name, x in whole.items()}

@@ -170,6 +170,15 @@ def test_a_higher_accuracy_is_the_better_one():
     assert summary.places({"ST-GS": bad, "GR": good}, layout)["GR"].rank == 1
 
 
+def test_an_estimator_that_is_alone_in_a_column_is_not_ranked(tmp_path):
+    alone = seeds("mnist", {"estimator": "GR", **WIDE}, 1.0, 2.0)
+    store = store_of(tmp_path / "rows.sqlite", alone, mnist="variables = 8\narity = 64")
+    assert not summary.standing(results.read(store))
+    (page,) = report.write(store, tmp_path / "out")
+    assert "1.50 ± 0.50" in page.read_text()
+    assert "**1.50" not in page.read_text()
+
+
 def test_the_summary_counts_each_task_the_same(store):
     standing = summary.standing(results.read(store))
     ranks, distances = summary.summary_tables(standing)
@@ -207,6 +216,7 @@ def everything(path):
         path,
         *(seeds("digits", x, 20.0, 21.0 + n) for n, x in enumerate(vae)),
         *(seeds("mnist", x, 90.0, 91.0 + 50 * n**3) for n, x in enumerate(vae)),
+        *(seeds("shapes", x, 95.0, 96.0 + n) for n, x in enumerate(vae)),
         *(seeds("paper", x, 90.0, 91.0 + n) for n, x in enumerate(paper)),
         *(seeds("prediction", x, 60.0, 61.0 + n) for n, x in enumerate(bound)),
         *(seeds("listops", x, 0.5, 0.51 + 0.01 * n) for n, x in enumerate(parse)),
@@ -214,6 +224,7 @@ def everything(path):
         [row("cost", "measure", vae[1] | {"estimator": "RLOO", "knob": 2, "batch": 100}, times)],
         digits="variables = 8\narity = 64",
         mnist="variables = 8\narity = 64",
+        shapes="variables = 8\narity = 64",
         paper="variables = 30\narity = 16",
         prediction="samples = 5",
         listops="longest = 10\ntemperature = 0.1\nclip = inf",
