@@ -146,7 +146,9 @@ def draw(found: Standing, path: Path) -> str:
         if y % 2:
             ax.axhspan(y - 0.5, y + 0.5, color="black", alpha=0.05, linewidth=0)
         ax.plot(mean_share(of_sweeps), y, "|", color="black", markersize=18, markeredgewidth=2)
-    for number, (name, colour) in enumerate(zip(fields, mpl.color_sequences["Set1"], strict=False)):
+    for number, (name, colour) in enumerate(
+        zip(fields, mpl.color_sequences["Dark2"], strict=False)
+    ):
         height = 0.15 * (number - (len(fields) - 1) / 2)  # a line of its own for each task
         dots = [
             (place.share, y + height)
