@@ -68,14 +68,20 @@ def places(results: Mapping[str, Result], layout: Layout) -> dict[str, Place]:
 
 
 def standing(sweeps: Mapping[str, Sweep]) -> Standing:
-    """Return all places, the best estimator first: by its mean share over the sweeps."""
+    """Return all places, the best estimator first: by its mean share over the sweeps.
+
+    Those with places in fewer than half of the sweeps follow the others.
+    """
     found: Standing = {}
     for name, sweep in sweeps.items():
         for column in sweep.columns:
             for estimator, place in places(sweep.column(column), LAYOUTS[name]).items():
                 found.setdefault(estimator, {}).setdefault(name, []).append(place)
-    names = sorted(order(found), key=lambda name: mean_share(found[name]))
-    return {name: found[name] for name in names}
+
+    def position(name: str) -> tuple[bool, float]:
+        return 2 * len(found[name]) < len(sweeps), mean_share(found[name])
+
+    return {name: found[name] for name in sorted(order(found), key=position)}
 
 
 def mean_share(of_sweeps: Mapping[str, list[Place]]) -> float:
@@ -96,7 +102,8 @@ def summary_tables(found: Standing) -> list[Table]:
         ),
         caption="The rank is that of the mean score; in brackets the number of estimators. *All* "
         "is the rank from 0, the best, to 1, the last, averaged over the columns of a task and "
-        "then over the tasks that the estimator ran in. A rank knows nothing of noise; *among the "
+        "then over the tasks that the estimator ran in; those that ran in fewer than half of the "
+        "tasks follow the others. A rank knows nothing of noise; *among the "
         "best* does: in how many of its columns an estimator is bold, the best or within 2 "
         "standard errors of it. An estimator of which a seed or the whole search failed has the "
         "last rank; one that was not run has none.",
@@ -164,5 +171,6 @@ def draw(found: Standing, path: Path) -> str:
     figures.save(figure, path)
     return (
         "The rank of every estimator in every column of every task, from 0, the best, to 1, the "
-        "last: a dot each, coloured by task. The bar is the mean by which they are sorted."
+        "last: a dot each, coloured by task. The bar is the mean by which they are sorted; those "
+        "that ran in fewer than half of the tasks follow the others."
     )
