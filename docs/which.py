@@ -1,4 +1,6 @@
-"""Draw the decision tree of docs/estimators.md: docs/which.svg. Its branches and evidence are here.
+"""Draw the decision tree of docs/estimators.md: docs/which.svg, for narrow screens which-tall.svg.
+
+Its branches and their evidence are here.
 
 Run: python docs/which.py
 """
@@ -139,47 +141,51 @@ def describe() -> str:
     return " ".join(" ".join(words).split())
 
 
-# Lengths in points.
-_WIDTH, _TOP, _ROW, _BOX = 432, 68, 74, 52
-_LEFT, _RIGHT, _HALF = 104, 312, 84  # the middles of the columns, and half the width of a box
+# Lengths in points; the columns of a panel are told by their middles, from its left edge.
+_PANEL, _TOP, _ROW, _BOX, _GAP = 396, 68, 74, 52, 10
+_LEFT, _RIGHT, _HALF = 94, 302, 84
 _INK, _LINE, _LEAF = "#1c2733", "#51657a", "#2c7a4b"
 
 
-def main() -> None:
-    """Draw the picture."""
-    mpl.rcParams.update({"svg.fonttype": "path", "svg.hashsalt": "rbgs", "font.size": 15})
+def picture(*, tall: bool) -> Figure:
+    """Draw the panels one below the other, or side by side."""
     sizes = [46 + _ROW * len(branches) for _, branches in PANELS]
-    height = _TOP + sum(size + 10 for size in sizes)
-    figure = Figure(figsize=(_WIDTH / 72, height / 72), facecolor="#eef2f6")
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, _WIDTH), ylim=(height, 0))
+    width = _PANEL + 36 if tall else 2 * _PANEL + 3 * _GAP
+    height = _TOP + (sum(sizes) + _GAP if tall else max(sizes)) + _GAP
+    figure = Figure(figsize=(width / 72, height / 72), facecolor="#eef2f6")
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
-    top, number = _TOP, 0
-    for (title, branches), size in zip(PANELS, sizes, strict=True):
-        _frame(axes, (10, top), (396, size), "#dfe7ef", "none")
-        axes.text(_LEFT - _HALF, top + 24, title, color=_INK, weight="bold", va="center")
+    below, beside = (_GAP, _TOP + sizes[0] + _GAP), (_PANEL + 2 * _GAP, _TOP)
+    corners, number = ((_GAP, _TOP), below if tall else beside), 0
+    for (x, y), (title, branches), size in zip(corners, PANELS, sizes, strict=True):
+        _frame(axes, (x, y), (_PANEL, size if tall else max(sizes)), "#dfe7ef", "none")
+        axes.text(x + _LEFT - _HALF, y + 24, title, color=_INK, weight="bold", va="center")
         for row, branch in enumerate(branches):
             number += 1
-            _branch(axes, top + 76 + _ROW * row, branch, number)
-        top += size + 10
-    _frame(axes, (20, 12), (376, 40), "white", _LINE)
-    axes.text(208, 32, ROOT, color=_INK, ha="center", va="center")
-    _arrow(axes, (_LEFT, 52), (_LEFT, _TOP))
-    edge, entry = 420, _TOP + sizes[0] + 34
-    axes.plot((396, edge, edge), (32, 32, entry), color=_LINE, linewidth=2)
-    _arrow(axes, (edge, entry), (406, entry))
-    about = {"Date": None, "Description": describe()}
-    figure.savefig(Path(__file__).with_suffix(".svg"), metadata=about)
+            _branch(axes, x, y + 76 + _ROW * row, branch, number)
+    right = _PANEL if tall else width - 2 * _GAP
+    _frame(axes, (2 * _GAP, 12), (right - 2 * _GAP, 40), "white", _LINE)
+    axes.text(_GAP + right / 2, 32, ROOT, color=_INK, ha="center", va="center")
+    _arrow(axes, (_GAP + _LEFT, 52), (_GAP + _LEFT, _TOP))
+    if tall:
+        edge, entry = width - 12, below[1] + 24
+        axes.plot((right, edge, edge), (32, 32, entry), color=_LINE, linewidth=2)
+        _arrow(axes, (edge, entry), (_PANEL + _GAP, entry))
+    else:
+        _arrow(axes, (beside[0] + _LEFT, 52), (beside[0] + _LEFT, _TOP))
+    return figure
 
 
-def _branch(axes: Axes, y: float, branch: Branch, number: int) -> None:
-    x = _RIGHT if branch.question else _LEFT
+def _branch(axes: Axes, edge: float, y: float, branch: Branch, number: int) -> None:
+    left, right = edge + _LEFT, edge + _RIGHT
+    x = right if branch.question else left
     if branch.question:
-        _frame(axes, (_LEFT - _HALF, y - _BOX / 2), (2 * _HALF, _BOX), "white", _LINE)
-        axes.text(_LEFT, y, branch.question, color=_INK, ha="center", va="center")
-        _arrow(axes, (_LEFT + _HALF, y), (_RIGHT - _HALF, y))
-        axes.text((_LEFT + _RIGHT) / 2, y - 10, "yes", color=_INK, size=12, ha="center")
-        _arrow(axes, (_LEFT, y + _BOX / 2), (_LEFT, y + _ROW - _BOX / 2))
-        axes.text(_LEFT + 8, y + _ROW / 2, "no", color=_INK, size=12, va="center")
+        _frame(axes, (left - _HALF, y - _BOX / 2), (2 * _HALF, _BOX), "white", _LINE)
+        axes.text(left, y, branch.question, color=_INK, ha="center", va="center")
+        _arrow(axes, (left + _HALF, y), (right - _HALF, y))
+        axes.text((left + right) / 2, y - 10, "yes", color=_INK, size=12, ha="center")
+        _arrow(axes, (left, y + _BOX / 2), (left, y + _ROW - _BOX / 2))
+        axes.text(left + 8, y + _ROW / 2, "no", color=_INK, size=12, va="center")
     _frame(axes, (x - _HALF, y - _BOX / 2), (2 * _HALF, _BOX), "#d6eedb", _LEAF)
     axes.text(x, y, branch.code, color=_INK, size=13, weight="bold", ha="center", va="center")
     circle = {"boxstyle": "circle,pad=0.2", "facecolor": _LEAF, "edgecolor": "none"}
@@ -201,4 +207,7 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> 
 
 
 if __name__ == "__main__":
-    main()
+    mpl.rcParams.update({"svg.fonttype": "path", "svg.hashsalt": "rbgs", "font.size": 15})
+    about = {"Date": None, "Description": describe()}
+    for name, tall in (("which", False), ("which-tall", True)):
+        picture(tall=tall).savefig(Path(__file__).with_name(f"{name}.svg"), metadata=about)

@@ -95,6 +95,8 @@ def test_the_default_has_the_best_mean_rank_of_those_with_discrete_values(sweeps
     assert next(name for name in found if name in which.DISCRETE) == "GR"
 
 
-def test_the_picture_is_of_this_tree():
-    picture = (DOCS / "which.svg").read_text().replace("&quot;", '"')
+@pytest.mark.parametrize("name", ["which", "which-tall"])
+def test_the_picture_is_of_this_tree(name):
+    picture = (DOCS / f"{name}.svg").read_text().replace("&quot;", '"')
     assert which.describe() in picture
+    assert f"```{{figure}} {name}.svg" in PAGE
