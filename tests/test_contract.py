@@ -199,6 +199,10 @@ def test_array_temperatures_are_temperatures_of_their_rows(xp, estimator):
         np.testing.assert_allclose(product[row], alone.vjp(v)[row], atol=1e-9)
         np.testing.assert_allclose(jacobian[row], alone.jacobian()[row], atol=1e-9)
         np.testing.assert_allclose(to_numpy(draw.value)[row], alone.value[row], atol=1e-9)
+    shared = dataclasses.replace(estimator, temperature=xp.asarray(temperatures[1:]))
+    draw = shared.sample(xp.asarray(logits), rng=0)
+    np.testing.assert_allclose(to_numpy(draw.vjp(xp.asarray(v))), alone.vjp(v), atol=1e-9)
+    np.testing.assert_allclose(to_numpy(draw.jacobian()), alone.jacobian(), atol=1e-9)
 
 
 @each_estimator
@@ -257,7 +261,8 @@ def test_noise_on_the_edge_of_its_range(xp):
 def test_products_do_not_depend_on_the_blocks(xp, monkeypatch):
     logits = xp.asarray(logits_of((3, 4)))
     monkeypatch.setattr("rbgs.arrays.engine._compiled", False)
-    for estimator in NUMBERED:
+    shared = [rbgs.GumbelRao(xp.asarray([0.5]), sampling=s) for s in ("lattice", "monte_carlo")]
+    for estimator in (*NUMBERED, *shared):
         estimator = dataclasses.replace(estimator, samples=50)
         noise = estimator.noise(logits, 0)
         whole = to_numpy(estimator.sample(logits, noise=noise).jvp(logits))

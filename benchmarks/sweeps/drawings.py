@@ -28,6 +28,7 @@ _LOOKS: list[dict[str, Any]] = [
     ),
 ]
 _FARTHEST = 4  # times the median distance from the best
+_SMALLEST = 1000  # the median variance is at most so many times what a figure has room for
 _CUT = "An arrow stands for what is too far to be drawn, with its number."
 
 
@@ -43,8 +44,13 @@ def limit(scores: np.ndarray) -> float:
 
 
 def dots(sweep: Sweep, layout: Layout, path: Path) -> str:
-    """Draw the scores at test, a panel for each column, lower is better; return what is drawn."""
-    columns = [c for c in sweep.columns if any(len(x.scores) for x in sweep.column(c).values())]
+    """Draw the scores at test, lower is better; return what is drawn.
+
+    Each column has a panel, if there is something to compare in any.
+    """
+    tested = {c: sum(len(x.scores) > 0 for x in sweep.column(c).values()) for c in sweep.columns}
+    several = [column for column, count in tested.items() if count > 1]
+    columns = several or [column for column, count in tested.items() if count]
     names, wide, cut = sweep.estimators, min(2, len(columns)), False
     rows = math.ceil(len(columns) / wide)
     figure, axes = figures.panels(rows, wide, (0.27 * len(names) + 0.9) * rows, sharey=True)
@@ -76,8 +82,10 @@ def course(sweep: Sweep, layout: Layout, path: Path) -> str:
     figure, axes = figures.panels(len(sweep.columns), 2, 3.2 * len(sweep.columns) + 0.9)
     for (left, right), (column, config) in zip(axes, sweep.columns.items(), strict=True):
         results = sweep.column(column)
-        _lines(left, results, "variance")
+        variances = _lines(left, results, "variance")
         left.set(yscale="log", title=layout.heading(config), ylabel="variance of the gradient")
+        if len(variances) and variances.min() < np.median(variances) / _SMALLEST:
+            left.set_ylim(bottom=np.median(variances) / _SMALLEST)
         scores = _lines(right, results, "score")
         if len(scores):
             room = 0.05 * (limit(scores) - scores.min())
@@ -89,7 +97,8 @@ def course(sweep: Sweep, layout: Layout, path: Path) -> str:
     return (
         "Variance of the gradient (the trace of its covariance) and validation bound along "
         "training, lower is better, means over the seeds. The bounds are cut off above "
-        f"{_FARTHEST} times the median distance from the lowest."
+        f"{_FARTHEST} times the median distance from the lowest, variances below 1/{_SMALLEST} of "
+        "their median."
     )
 
 

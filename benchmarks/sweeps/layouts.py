@@ -76,6 +76,7 @@ _COLUMNS = "A column is a latent space, variables × categories."
 LAYOUTS = {
     "digits": Layout("VAE, digits", _BOUND, _shape, _COLUMNS),
     "mnist": Layout("VAE, MNIST", _BOUND, _shape, _COLUMNS),
+    "shapes": Layout("VAE, MNIST, short runs", _BOUND, _shape, _COLUMNS),
     "paper": Layout(
         "VAE, the paper's protocol", _BOUND, _shape, _COLUMNS, reported=_reported_vae,
         reports=paper.VAE,

@@ -26,6 +26,7 @@ FIGURES: dict[str, list[tuple[str, drawings.Draw, str]]] = {
         ("digits-bounds", drawings.dots, "Bounds at test"),
     ],
     "mnist": [("mnist", drawings.dots, "Bounds at test")],
+    "shapes": [("shapes", drawings.dots, "Bounds at test")],
     "paper": [
         ("paper", drawings.dots, "Bounds at test"),
         ("paper-training", drawings.course, "Variance and bounds along training"),
@@ -55,7 +56,9 @@ def write(store: Store, out: Path) -> list[Path]:
     pages = {name: fragment(sweep, out) for name, sweep in sweeps.items()}
     costs = [row for row in store.rows().values() if (row.sweep, row.stage) == ("cost", "measure")]
     if costs:
-        pages["cost"] = join(tables.costs(costs))
+        ratios, *others = tables.costs(costs)
+        label = "For each evaluation of the loss, and in milliseconds"
+        pages["cost"] = join([ratios], dropdown(label, others))
     standing = summary.standing(sweeps)
     if standing:
         caption = summary.draw(standing, out / "summary.png")
@@ -75,13 +78,18 @@ def fragment(sweep: Sweep, out: Path) -> str:
     if any(len(result.scores) for result in sweep.results.values()):
         for name, draw, label in FIGURES[sweep.name]:
             images.append(image(name, label, draw(sweep, layout, out / f"{name}.png")))
-    others = [*tables.moments(sweep, layout), *tables.chosen(sweep, layout)]
-    return join(tables.scores(sweep, layout), images, others)
+    chosen = dropdown("What the search chose", tables.chosen(sweep, layout))
+    return join(tables.scores(sweep, layout), images, tables.moments(sweep, layout), chosen)
 
 
 def image(name: str, label: str, caption: str) -> str:
     """Return a figure in Markdown, as seen from a fragment, with its caption."""
     return f"![{label}](../{name}.png)\n\n*{caption} Drawn by `{_COMMAND}`.*\n"
+
+
+def dropdown(label: str, inside: Iterable[Table]) -> list[Table | str]:
+    """Return tables that a page shows when their label is clicked."""
+    return [f":::{{dropdown}} {label}", *inside, ":::\n"]
 
 
 def join(*parts: Iterable[Table | str]) -> str:

@@ -1,6 +1,7 @@
 """What came of a sweep: the rows of each estimator in each column of its table, put together."""
 
 import math
+import re
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -65,9 +66,12 @@ class Result:
 
     @property
     def error(self) -> str:
-        """The last line of the first error of a seed, or else of a trial."""
+        """The first error of a seed, or else of a trial: the last line that names an exception."""
         errors = [row.error for row in (*self.tested, *self.searched) if row.error]
-        return errors[0].strip().splitlines()[-1] if errors else "the score is not finite"
+        if not errors:
+            return "the score is not finite"
+        lines = errors[0].strip().splitlines()
+        return ([x for x in lines if re.match(r"[\w.]+: ", x)] or lines)[-1]
 
     def curve(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return loss evaluations ``(point,)`` and a value along training ``(seed, point)``."""

@@ -43,7 +43,7 @@ Standing = dict[str, dict[str, list[Place]]]  # by estimator and sweep, a place 
 
 
 def places(results: Mapping[str, Result], layout: Layout) -> dict[str, Place]:
-    """Return where the estimators of a column stand; those without a result are left out."""
+    """Return where the estimators of a column stand, if several have a result or failed."""
     scores = pd.Series(
         {
             name: layout.sign * result.mean if result.whole else math.inf
@@ -53,7 +53,7 @@ def places(results: Mapping[str, Result], layout: Layout) -> dict[str, Place]:
         dtype=float,
     )
     ended = scores[np.isfinite(scores)]
-    if ended.empty:
+    if ended.empty or len(scores) == 1:
         return {}
     ranks = scores.rank()
     ranks[~np.isfinite(scores)] = len(scores)
@@ -146,7 +146,9 @@ def draw(found: Standing, path: Path) -> str:
         if y % 2:
             ax.axhspan(y - 0.5, y + 0.5, color="black", alpha=0.05, linewidth=0)
         ax.plot(mean_share(of_sweeps), y, "|", color="black", markersize=18, markeredgewidth=2)
-    for number, (name, colour) in enumerate(zip(fields, mpl.color_sequences["Set1"], strict=False)):
+    for number, (name, colour) in enumerate(
+        zip(fields, mpl.color_sequences["Dark2"], strict=False)
+    ):
         height = 0.15 * (number - (len(fields) - 1) / 2)  # a line of its own for each task
         dots = [
             (place.share, y + height)

@@ -50,13 +50,12 @@ def _table(title: str, sweep: Sweep, layout: Layout, columns: list[Column]) -> T
 
 
 def score(result: Result | None, layout: Layout) -> str:
-    """Return the mean ± standard error, or what failed; a dash for what was not run."""
+    """Return the mean ± standard error, or that it failed; a dash for what was not run."""
     if result is None or not (result.tested or result.failed):
         return "–"
     if not len(result.scores):
-        error = shorten(result.error.replace("|", "/"), 48, placeholder="…")
         count = f"{len(result.tested)} seeds" if result.tested else "search"
-        return f"failed: {error} ({count})"
+        return f"failed ({count})"
     text = f"{result.mean * layout.scale:.{layout.digits}f}"
     if not math.isnan(result.noise):
         text += f" ± {result.noise * layout.scale:.{layout.digits}f}"
@@ -69,10 +68,10 @@ def best(results: Mapping[str, Result], layout: Layout) -> set[str]:
     """Return the estimator with the best mean, and those within two standard errors of it.
 
     The errors are of the difference, and unknown ones count as none. An estimator of which a seed
-    failed is not among them.
+    failed is not among them. Alone none is the best.
     """
     whole = {name: result for name, result in results.items() if result.whole}
-    if not whole:
+    if not whole or sum(x.whole or x.failed for x in results.values()) == 1:
         return set()
     top = min(whole.values(), key=lambda result: layout.sign * result.mean)
     noises = {name: np.nan_to_num(math.hypot(x.noise, top.noise)) for name, x in whole.items()}
@@ -92,10 +91,18 @@ def _score_caption(sweep: Sweep, layout: Layout) -> str:
         "validation. Bold: the best mean of a column, and those within 2 standard errors of the "
         f"difference from it. {layout.note}"
     ]
-    if any(result.failed for result in sweep.results.values()):
+    errors: dict[str, list[str]] = {}
+    for name in sweep.estimators:
+        for column in sweep.columns:
+            result = sweep.results.get((name, column))
+            if result is not None and result.failed:
+                error = shorten(result.error.replace("`", "'"), 80, placeholder="…")
+                errors.setdefault(error, []).append(name)
+    if errors:
+        listed = [f"{', '.join(dict.fromkeys(x))}, `{error}`" for error, x in errors.items()]
         parts.append(
             "Where some seeds failed the mean is over the others, and never bold; *search* says "
-            "that every run of the search failed."
+            f"that every run of the search failed. What failed: {'; '.join(listed)}."
         )
     if layout.reports:
         parts.append("In brackets: Paulus, Maddison & Krause (2021).")

@@ -101,9 +101,10 @@ class Rows:
         return xp.astype(x, self.log_probs.dtype, copy=False)
 
     def temperature(self, temperature: Temperature) -> Temperature:
-        """Return a temperature that broadcasts against the rows: a float or ``(rows,)``.
+        """Return a temperature that broadcasts against the rows: a float, ``(1,)`` or ``(rows,)``.
 
-        It is NaN where it is not possible: what a compiler traces was not checked before.
+        It is NaN where it is not possible: what a compiler traces was not checked before. One that
+        all rows share stays one number, and what depends on it alone is computed once.
         """
         if not isinstance(temperature, float):
             temperature = float_beside("temperature", temperature, self.log_probs)
@@ -115,6 +116,8 @@ class Rows:
         temperature = xp.astype(temperature, self.log_probs.dtype, copy=False)
         fine = is_possible_temperature(temperature)
         checked = xp.where(fine, temperature, xp.nan)
+        if math.prod(checked.shape) == 1:
+            return xp.reshape(checked, (1,))
         return self.merge(xp.broadcast_to(checked, self.batch))
 
     def spread(self, loss: Array) -> Array:

@@ -63,7 +63,7 @@ class ConditionalExpectation(WeightedPoints):
 
     Attributes
     ----------
-    temperature : float or array ``(rows,)``
+    temperature : float or array ``(1,)`` or ``(rows,)``
     log_probs : array ``(n, rows)``
     index : integer array ``(rows,)``
     """

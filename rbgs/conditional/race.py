@@ -79,7 +79,7 @@ def race_rates(log_probs: Array, winner: Array, temperature: Temperature) -> tup
         Normalised log-probabilities.
     winner : array ``(n, rows)``
         The one-hot vector of the winner.
-    temperature : float or array ``(rows,)``
+    temperature : float or array ``(1,)`` or ``(rows,)``
         The temperature.
 
     Returns
@@ -121,7 +121,7 @@ def relative_weights(
         :math:`E_j / E_i`. Overwritten where possible.
     rates, weights : array ``(n, ..., rows)``
         From :func:`race_rates`.
-    temperature : float or array ``(rows,)``
+    temperature : float or array ``(1,)`` or ``(rows,)``
         The temperature.
 
     Returns

@@ -41,7 +41,7 @@ class ConditionalSamples:
 
     Attributes
     ----------
-    temperature : float or array ``(rows,)``
+    temperature : float or array ``(1,)`` or ``(rows,)``
         The temperature.
     samples : int
         The paper's K.
@@ -106,11 +106,11 @@ def product_by_rows(
 
 
 def _of_rows(points: Points, rows: slice) -> Points:
-    """Return the part of points."""
+    """Return the part of points; a temperature that all rows share belongs to each part."""
     taken: dict[str, Any] = {}
     for field in fields(points):
         x = getattr(points, field.name)
-        if is_array(x):
+        if is_array(x) and x.shape[-1] > 1:
             taken[field.name] = x[..., rows]
     return replace(points, **taken)
 

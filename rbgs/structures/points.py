@@ -53,7 +53,7 @@ class TraceSamples:
     ----------
     structure : Matroid
         The structure.
-    temperature : float or array ``(rows,)``
+    temperature : float or array ``(1,)`` or ``(rows,)``
         The temperature.
     samples : int
         The paper's K.

@@ -17,9 +17,9 @@ from rbgs.draw import Operator
 class Outcome:
     """What is known once the discrete outcome is: everything a set of points depends on.
 
-    ``temperature`` is a float or an array ``(rows,)``; 1 if the estimator has none. ``index`` says
-    what came out, anything in rows that are not valid: the winner ``(rows,)``, or the
-    :class:`~rbgs.structures.trace.Trace` of another structure (None where it was given and
+    ``temperature`` is a float or an array ``(1,)`` or ``(rows,)``; 1 if the estimator has none.
+    ``index`` says what came out, anything in rows that are not valid: the winner ``(rows,)``, or
+    the :class:`~rbgs.structures.trace.Trace` of another structure (None where it was given and
     nothing hangs on its order). ``winner`` is its 0/1 vector ``(n, rows)``; ``exponentials`` are
     standard ones independent of it, and ``key`` seeds further ones (both None if they are not
     needed).

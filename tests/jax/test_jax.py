@@ -69,6 +69,36 @@ def test_a_traced_temperature(jax):
         assert np.isnan(np.asarray(wrong)).all()
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        rbgs.GumbelRao,
+        lambda t: rbgs.GumbelRao(t, sampling="monte_carlo"),
+        lambda t: rbgs.GumbelRao(t, samples=1),
+        lambda t: rbgs.GumbelRao(t, control_variate=False),
+        rbgs.ReinMaxRao,
+        rbgs.StraightThroughGumbelSoftmax,
+        rbgs.GappedStraightThrough,
+    ],
+)
+def test_temperatures_side_by_side_over_many_rows(jax, make, monkeypatch):
+    # On processors, XLA (in JAX 0.10.2) sums products wrongly, or reads past their end, where both
+    # factors are repeated along an axis: so a temperature is not repeated for each row.
+    monkeypatch.setattr("rbgs.arrays.engine._compiled", False)
+    temperatures = np.linspace(0.3, 1, 4, dtype="float32")
+    logits = np.random.default_rng(0).normal(size=(1000, 2)).astype("float32")
+    noise = make(0.5).noise(logits, 0)
+
+    def product(temperature, logits, noise):
+        return make(temperature).sample(logits, noise=noise).vjp(logits)
+
+    traced = jax.jit(jax.vmap(product, (0, None, None)))(
+        *map(jax.numpy.asarray, (temperatures, logits, noise))
+    )
+    for temperature, result in zip(temperatures, traced, strict=True):
+        np.testing.assert_allclose(result, product(float(temperature), logits, noise), atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["monte_carlo", "lattice", "exact"])
 def test_a_schedule_that_reaches_zero(jax, kind):
     def draw(temperature):

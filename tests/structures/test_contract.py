@@ -241,6 +241,9 @@ def test_array_temperatures_are_temperatures_of_their_rows(quick, make, structur
         alone = make(temperature, structure=structure).sample(logits, rng=0)
         np.testing.assert_allclose(product[row], alone.vjp(v)[row], atol=1e-11)
         np.testing.assert_allclose(to_numpy(draw.value)[row], alone.value[row], atol=1e-11)
+    shared = quick.asarray(np.asarray([[temperature]]))
+    draw = make(shared, structure=structure).sample(quick.asarray(logits), rng=0)
+    np.testing.assert_allclose(to_numpy(draw.vjp(quick.asarray(v))), alone.vjp(v), atol=1e-11)
 
 
 @each_estimator
