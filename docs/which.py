@@ -48,7 +48,8 @@ class Branch(NamedTuple):
 
 
 _MNIST, _PAPER_16, _PAPER_2 = ("mnist", (8, 64)), ("paper", (30, 16)), ("paper", (120, 2))
-_DIGITS, _ONE, _FIVE = ("digits", (6, 4)), ("prediction", (1,)), ("prediction", (5,))
+_SHAPE, _DIGITS = ("shapes", (16, 8)), ("digits", (6, 4))
+_ONE, _FIVE = ("prediction", (1,)), ("prediction", (5,))
 _CLIPPED = [("listops", (10, 1.0, t)) for t in (0.01, 0.1, 1.0)]
 _NOT_CLIPPED = [("listops", (10, math.inf, t)) for t in (0.01, 0.1, 1.0)]
 
@@ -91,6 +92,7 @@ WITH_DERIVATIVE = (
         (
             Evidence(*_MNIST, "GR", DISCRETE, within=0.2),
             Evidence(*_PAPER_16, "GR", DISCRETE),
+            Evidence(*_SHAPE, "GR", DISCRETE, within=1),
             Evidence(*_DIGITS, "GR", DISCRETE, within=0.05),
             *(Evidence(*column, "GR", DISCRETE, within=0.3) for column in _CLIPPED),
         ),
@@ -123,6 +125,7 @@ WITHOUT_DERIVATIVE = (
         (
             Evidence(*_ONE, "RLOO", ("REINFORCE",)),
             Evidence(*_FIVE, "RLOO", ("REINFORCE",)),
+            Evidence(*_DIGITS, "RLOO", VALUES),
         ),
     ),
 )
