@@ -48,7 +48,8 @@ class Branch(NamedTuple):
 
 
 _MNIST, _PAPER_16, _PAPER_2 = ("mnist", (8, 64)), ("paper", (30, 16)), ("paper", (120, 2))
-_SHORT_8, _SHORT_4, _DIGITS = ("shapes", (16, 8)), ("shapes", (24, 4)), ("digits", (6, 4))
+_SHORT_8, _SHORT_4, _SHORT_2 = (("shapes", shape) for shape in ((16, 8), (24, 4), (120, 2)))
+_DIGITS = ("digits", (6, 4))
 _ONE, _FIVE = ("prediction", (1,)), ("prediction", (5,))
 _CLIPPED = [("listops", (10, 1.0, t)) for t in (0.01, 0.1, 1.0)]
 _NOT_CLIPPED = [("listops", (10, math.inf, t)) for t in (0.01, 0.1, 1.0)]
@@ -83,6 +84,7 @@ WITH_DERIVATIVE = (
             Evidence(*_PAPER_2, "ST", DISCRETE),
             Evidence(*_ONE, "ST", DISCRETE),
             Evidence(*_FIVE, "ST", DISCRETE, within=0.05),
+            Evidence(*_SHORT_2, "ST", DISCRETE, within=5.6),
         ),
     ),
     Branch(
