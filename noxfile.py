@@ -52,7 +52,7 @@ def demo(session):
 def tests(session):
     """All tests over all array libraries that run on a CPU, and the doctests."""
     all_libraries(session)
-    pytest(session)
+    pytest(session, "--ignore", "tests/benchmarks")  # those have a session of their own
 
 
 @nox.session
@@ -110,7 +110,7 @@ def tests_cupy(session):
 def tests_experiments(session):
     """The experiments: their tests and smoke runs."""
     install(session, "-e", ".[benchmarks,torch,jax,fast]", *group("tests"))
-    session.run("pytest", "--slow", "tests/benchmarks", *session.posargs)
+    pytest(session, "--slow", "tests/benchmarks")
 
 
 @nox.session
