@@ -19,20 +19,7 @@ from jax.test_util import check_grads  # noqa: E402
 from benchmarks.experiments import estimators, listops, training, tree_lstm  # noqa: E402
 from benchmarks.experiments import listops_data as data  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def _single_precision():
-    with jax.enable_x64(False):
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _array_code():
-    """Have JAX compile the estimators: the compiled engine is slow under vmap."""
-    was = rbgs.is_compiled()
-    rbgs.set_compiled(False)
-    yield
-    rbgs.set_compiled(was)
+pytestmark = pytest.mark.usefixtures("single_precision", "without_the_engine")
 
 
 @pytest.mark.parametrize(

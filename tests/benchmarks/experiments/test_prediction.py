@@ -12,11 +12,7 @@ Backend.JAX.load()
 
 from benchmarks.experiments import estimators, images, prediction, training, units, vae  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def _single_precision():
-    with jax.enable_x64(False):
-        yield
+pytestmark = pytest.mark.usefixtures("single_precision")
 
 
 @pytest.fixture

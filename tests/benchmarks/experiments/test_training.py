@@ -15,19 +15,7 @@ import rbgs  # noqa: E402
 import rbgs.jax  # noqa: E402
 from benchmarks.experiments import training  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def _single_precision():
-    with jax.enable_x64(False):
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _without_the_engine():
-    was = rbgs.is_compiled()
-    rbgs.set_compiled(False)
-    yield
-    rbgs.set_compiled(was)
+pytestmark = pytest.mark.usefixtures("single_precision", "without_the_engine")
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,7 @@ seed = 0
 ranges = { learning_rate = { low = 1e-3, high = 1e-2 } }
 """
 
-
-@pytest.fixture(autouse=True)
-def _single_precision():
-    with jax.enable_x64(False):
-        yield
+pytestmark = pytest.mark.usefixtures("single_precision")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ import pytest
 
 for module in ("distributed", "jax", "optax", "pandas", "sklearn", "typer"):
     pytest.importorskip(module)
-import jax  # noqa: E402
 from distributed import Client  # noqa: E402
 
 from benchmarks.experiments import estimators  # noqa: E402
@@ -55,11 +54,7 @@ temperature = { low = 0.5, high = 0.9 }
 """
 TRIALS, SEEDS = 4, 2
 
-
-@pytest.fixture(autouse=True)
-def _single_precision():
-    with jax.enable_x64(False):
-        yield
+pytestmark = pytest.mark.usefixtures("single_precision")
 
 
 @pytest.fixture
