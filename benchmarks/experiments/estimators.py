@@ -88,6 +88,8 @@ def evaluations(name: str, knob: Any, variables: int, categories: int) -> int:
 
 
 def _entry(name: str) -> Entry:
+    if name.startswith("GR-MC") and name[5:].isdecimal():
+        return _monte_carlo(int(name[5:]))
     if name not in ENTRIES:
         raise ValueError(f"no estimator {name!r}; there are {', '.join(NAMES)}")
     return ENTRIES[name]
