@@ -10,7 +10,7 @@ for module in ("matplotlib", "tabulate", "typer"):
 @pytest.mark.slow
 def test_the_demo_runs_to_its_figure(tmp_path):
     figure = tmp_path / "quadratic.png"
-    commands.run("experiments.quadratic", "--draws", 100, "--resolution", 3, "--figure", figure)
+    commands.run("experiments.quadratic", "--draws", 100, "--resolution", 9, "--figure", figure)
     assert figure.exists()
 
 
